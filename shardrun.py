@@ -62,13 +62,11 @@ def _run() -> int:
             print(json.dumps({"schema": 1, "error": problem}, indent=1))
         return 2
     from jobs.machine import inherited_signals
-    from jobs.machine.last_moments import leave_soon
+    from jobs.machine.leftovers import leave_soon
     from launcher.cli import main as run
 
     inherited_signals.prepare()
-    code = run()
-    leave_soon(code)  # a Job's module, which was imported, may have begun threads that never end
-    return code
+    return leave_soon(run())
 
 
 if __name__ == "__main__":

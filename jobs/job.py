@@ -4,7 +4,6 @@ Subclassed by users and by the built-in jobs; resolved by the planner (to check 
 """
 
 import contextlib
-import importlib
 import inspect
 import os
 import sys
@@ -245,13 +244,13 @@ def job_class(spec: JobSpec) -> type[Job]:
         raise InputError(f"job.class: {spec.path!r} is not an importable path; valid: package.module:ClassName")
     job_folder.make_room(spec.folders)
     try:
-        with contextlib.chdir(os.curdir):  # a module that goes elsewhere takes nobody with it
-            module = importlib.import_module(module_name)
+        module = job_folder.import_module(module_name)
     except SystemExit as error:
         raise InputError(f"job.class: {spec.path}: its module calls sys.exit({error.code!r}) when imported") from error
     except Exception as error:  # whatever the user's module raises at import is a problem of the input
-        why = _why(error, module_name, spec.folders)
-        raise InputError(f"job.class: cannot import {module_name!r} {why}") from error
+        raise InputError(
+            f"job.class: cannot import {module_name!r} {_why(error, module_name, spec.folders)}"
+        ) from error
     found: Any = module
     for name in class_name.split("."):  # Outer.Inner
         found = getattr(found, name, None)

@@ -4,10 +4,12 @@ Its modules may be hidden, then. Those of a folder ``jobs`` in it are not, thoug
 for behind ours.
 """
 
+import importlib
 import os
 import sys
 import traceback
 from collections.abc import Iterable, Sequence, Set
+from contextlib import chdir
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -29,6 +31,17 @@ def put_on_path(folders: Iterable[str]) -> None:
         theirs = beside_ours(folder)
         if theirs and theirs not in jobs.__path__:
             jobs.__path__.append(theirs)
+
+
+def import_module(name: str) -> ModuleType:
+    """The user's module; working directory and umask stay as they are, whatever it does: both decide of our own files."""
+    umask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(umask)
+    try:
+        with chdir(os.curdir):
+            return importlib.import_module(name)
+    finally:
+        os.umask(umask)
 
 
 def make_room(folders: Sequence[str]) -> None:

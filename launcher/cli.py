@@ -51,6 +51,13 @@ def _say_notes(error: BaseException, printer: Printer) -> None:
         printer.say(*notes)
 
 
+def _no_text() -> str:
+    """What a name is that has half characters in it: those of a name that is none, or of one that the locale does not know."""
+    if (encoding := sys.getfilesystemencoding()) != "utf-8":
+        return f"Python takes names of files for {encoding} here, by the locale: export LC_ALL=C.UTF-8, without PYTHONUTF8=0"
+    return "has bytes that are no UTF-8 text; rename it, or put what is needed somewhere else"
+
+
 def _run(arguments: Sequence[str]) -> int:
     printer = Printer("--json" in arguments)
     keep_out_others()
@@ -67,8 +74,7 @@ def _run(arguments: Sequence[str]) -> int:
         printer.error(str(error))
         return BAD_INPUT if isinstance(error, InputError) else FAILED
     except UnicodeEncodeError as error:  # Arrow and HDF5 take paths of text alone
-        text = str(error.object)[:_SHOWN_CHARACTERS]
-        printer.error(f"{text}: has bytes that are no UTF-8 text; rename it, or put what is needed somewhere else")
+        printer.error(f"{str(error.object)[:_SHOWN_CHARACTERS]}: {_no_text()}")
         return BAD_INPUT
     except KeyboardInterrupt as error:
         _say_notes(error, printer)

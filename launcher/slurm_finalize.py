@@ -8,7 +8,7 @@ import sys
 
 from jobs.machine import inherited_signals, streams
 from jobs.machine.imports import many_imports
-from jobs.machine.last_moments import leave_soon
+from jobs.machine.leftovers import leave_soon
 from jobs.machine.permissions import keep_out_others
 
 with many_imports():
@@ -18,6 +18,4 @@ if __name__ == "__main__":
     streams.prepare()
     inherited_signals.prepare()
     keep_out_others()
-    code = main(sys.argv[1:])
-    leave_soon(code)  # nodes are not held by threads that a Job's module has begun
-    sys.exit(code)
+    sys.exit(leave_soon(main(sys.argv[1:])))

@@ -95,8 +95,8 @@ TABLE = {
     "launcher/doctor": "jobs base, jobs/machine, jobs/storage, launcher base, launcher executors, launcher/config, "
     "launcher/notify, launcher/plan",
     "launcher/python": "jobs base, jobs/gather, jobs job, jobs/storage, launcher executors, launcher/commands, "
-    "launcher/config, launcher/plan, launcher/report, launcher/results, launcher/runs, launcher/status, launcher/submit, "
-    "launcher/tryout",
+    "launcher/config, launcher/manifest, launcher/plan, launcher/report, launcher/results, launcher/runs, launcher/status, "
+    "launcher/submit, launcher/tryout",
     "launcher/tryout": "jobs base, jobs/gather, jobs job, jobs/machine, jobs/node, jobs/storage, launcher/config, "
     "launcher/plan",
     "launcher/commands": "jobs base, jobs/gather, jobs/references, jobs/storage, launcher base, launcher executors, "

@@ -51,7 +51,7 @@ def volume_path(path: Path, token: str, number: int) -> Path:
 
 def is_volume(path: Path) -> bool:
     """Whether a file has such a name: nothing else is ever removed, whatever a damaged index says."""
-    return re.fullmatch(rf".*-{_TOKEN}-[0-9]{{5,}}", path.stem) is not None
+    return re.fullmatch(rf".*-{_TOKEN}-[0-9]{{5,}}", path.stem, re.DOTALL) is not None
 
 
 def unfinished(path: Path) -> Path:

@@ -53,13 +53,16 @@ class ProcessIdentity:
 
     @property
     def is_here(self) -> bool:
-        """Whether it is, or was, a process of this machine and container: what can be seen from here, and signalled."""
-        return self.host == host_name() and self.namespace in ("", pid_namespace())
+        """Whether it is, or was, a process of this machine and container: what can be seen from here, and signalled.
+
+        Of another boot it may be one of another machine: some have a name in common, as all have that of their first namespace.
+        """
+        return (self.host, self.boot) == (host_name(), _boot_id()) and self.namespace in ("", pid_namespace())
 
     @property
     def is_alive(self) -> bool:
         """Whether it runs; False for a process of another machine or container."""
-        return self.is_here and self.boot == _boot_id() and self.start == _start_time(self.pid)
+        return self.is_here and self.start == _start_time(self.pid)
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal, if it still runs."""

@@ -4,8 +4,10 @@ import os
 import threading
 import time
 
-from jobs.machine.last_moments import SECONDS
 from jobs.node.log import ERR, say
+
+# Python waits at its end for threads that are no daemons, and for multiprocessing's children: uploads may be under way.
+_SECONDS = 5.0
 
 
 def leave() -> None:
@@ -13,7 +15,17 @@ def leave() -> None:
     threading.Thread(target=_cut_off, name="leaving", daemon=True).start()
 
 
+def leave_soon(code: int) -> None:
+    """Ends this process, which can do no more, in some seconds, whatever its Job still does."""
+
+    def cut_off() -> None:
+        time.sleep(_SECONDS)
+        os._exit(code)
+
+    threading.Thread(target=cut_off, name="leaving", daemon=True).start()
+
+
 def _cut_off() -> None:
-    time.sleep(SECONDS)
-    say(f"threads or processes that the Job has left running are cut off, {SECONDS:g} s after teardown()", ERR)
+    time.sleep(_SECONDS)
+    say(f"threads or processes that the Job has left running are cut off, {_SECONDS:g} s after teardown()", ERR)
     os._exit(os.EX_OK)

@@ -152,6 +152,20 @@ def has_content(path: Path) -> bool:
         return False
 
 
+def is_published(path: Path) -> bool:
+    """As ``has_content``; waits a moment for who is about to write what is there, not for one who was killed before he did."""
+    deadline = time.monotonic() + _PATIENCE
+    while not has_content(path):
+        try:
+            is_old = time.time() - path.stat().st_mtime > _PUBLISH_SECONDS
+        except FileNotFoundError:
+            return False
+        if is_old or time.monotonic() > deadline:
+            return False
+        time.sleep(_PATIENCE / 20)
+    return True
+
+
 def is_there(path: Path) -> bool:
     """Whether something has this name, of a run that another plan may be replacing: so long it is away for milliseconds."""
     deadline = time.monotonic() + _AWAY

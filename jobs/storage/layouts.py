@@ -4,6 +4,7 @@ Where that batch had nothing but empty lists of an output, the first one with va
 journals of attempts repeat it all, so it can be made anew where it is damaged or gone.
 """
 
+import itertools
 from pathlib import Path
 
 from jobs.errors import RunError
@@ -64,13 +65,15 @@ def _agree(run: RunDir, layout: Layout) -> Layout:
 
 
 def restore(run: RunDir) -> None:
-    """Makes layout.json what attempts have that stored something, where it is not.
+    """Makes layout.json what attempts have that stored something, where it says less, or something else.
 
-    Where it is damaged and none has one either, nothing that is stored can be read: the next batch is the first again.
+    Where it is damaged and none has one either, nothing that is stored can be read: the next batch is the first again. Where
+    it says more, an attempt that goes on has just found that, and others may have it from there.
     """
     layout = known_layout(Attempts(run).read())
     try:
-        is_known = read_layout(run) == layout or layout is None
+        there = read_layout(run)
+        is_known = layout is None or (there is not None and there.joined(layout.outputs) == there)
     except RunError:
         is_known = False
     if is_known:
@@ -82,9 +85,8 @@ def restore(run: RunDir) -> None:
 
 def forget(run: RunDir) -> None:
     """What was found is not the run's any more."""
-    for path in run.layouts:
-        if not path.exists():
-            return
+    # The last one first: after a kill none is left alone, to be found once there is a first one again.
+    for path in reversed(list(itertools.takewhile(Path.exists, run.layouts))):
         path.unlink()
 
 

@@ -33,13 +33,12 @@ class NewFolder:
             for name in names:
                 fsync_file(Path(folder, name))
             fsync_folder(Path(folder))
-        (self.temporary / _LOCK).unlink()  # not before: of one who is killed above, others see that it is abandoned
-        fsync_folder(self.temporary)
         try:
             os.rename(self.temporary, self.path)
         except OSError as error:
             raise InputError(f"{self.path}: something was put there meanwhile ({error.strerror})") from error
         fsync_folder(self.path.parent)
+        (self.path / _LOCK).unlink()  # not before: by it others see of one who is killed that his folder is abandoned
 
     def __enter__(self) -> Self:
         return self

@@ -5,7 +5,7 @@ It is frozen: it holds all that decides the result's bytes.
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -167,6 +167,10 @@ class Plan:
             raise RunError(
                 f"{path} has format {data['format']}; this version reads up to {GROWN_FORMAT}: use the one that planned it"
             )
+        several = {Part: data.get("parts", ()), Growth: data.get("grown", ())}
+        for kind, told in {cls: [data], JobSpec: [data["job"]], **several}.items():
+            for one in told:
+                refuse_unknown(one, kind, path)
         spec = data.pop("job")
         job = JobSpec(**{**spec, "import_from": tuple(spec.get("import_from", ()))})
         parts = tuple(Part(**part) for part in data.pop("parts", ()))
@@ -177,6 +181,14 @@ class Plan:
         tuples = {name: tuple(data.pop(name, ())) for name in ("kept", "after")}
         grown = tuple(Growth(**{**one, "sources": tuple(one["sources"])}) for one in data.pop("grown", ()))
         return cls(**{**data, **tuples, "boundaries": boundaries, "job": job, "parts": parts, "grown": grown})
+
+
+def refuse_unknown(data: Mapping[str, Any], kind: type[Any], where: Path | str) -> None:
+    """Raises RunError for fields of a dataclass that only a newer version knows: it writes them where they matter."""
+    if strange := data.keys() - {field.name for field in dataclasses.fields(kind)}:
+        raise RunError(
+            f"{where} has {', '.join(sorted(strange))}, which this version does not know: use the one that planned it"
+        )
 
 
 def _pack(boundaries: Sequence[int]) -> list[list[int]]:

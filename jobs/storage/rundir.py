@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.storage.files import fsync_folder, refresh_names
+from jobs.storage.files import fsync_folder, is_published, refresh_names
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,17 @@ class RunDir:
 
     def submission_numbers(self) -> list[int]:
         """Numbers of the submissions written so far, ascending."""
+        return [number for number in self.taken_numbers() if self._is_written(number)]
+
+    def _is_written(self, number: int) -> bool:
+        """Also what is empty by now, and is damaged: what was started has left more than a name, and a folder for claims."""
+        names = {self.submission(number), self.claims(number)}
+        return is_published(self.submission(number)) or any(
+            path not in names for path in self.submissions.glob(f"{number:04d}.*")
+        )
+
+    def taken_numbers(self) -> list[int]:
+        """The same with those of which there is only the name: whoever made it was killed before there was more."""
         refresh_names(self.submissions)
         named = ((path, int(path.stem)) for path in self.submissions.glob("[0-9]*.json") if path.stem.isdecimal())
         # Not what somebody, or a program that syncs folders, has put beside them: "0001 (copy).json", "1.json".

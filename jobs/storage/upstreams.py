@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from jobs.errors import RunError
 from jobs.storage.attempts import Attempts, owners
-from jobs.storage.plans import Plan
+from jobs.storage.plans import Plan, refuse_unknown
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import seal_of
@@ -37,9 +37,12 @@ class Upstream:
 
     @classmethod
     def of(cls, plan: Plan) -> Self | None:
-        """The one whose samples a plan has."""
+        """The one whose samples a plan has. Raises RunError where a newer version says more of it."""
         found: Mapping[str, Any] | None = plan.manifest.get("upstream")
-        return cls(**{**found, "outputs": tuple(found["outputs"])}) if found else None
+        if not found:
+            return None
+        refuse_unknown(found, cls, f"the plan of {plan.name}, of the run whose samples these are,")
+        return cls(**{**found, "outputs": tuple(found["outputs"])})
 
     @property
     def directory(self) -> RunDir:

@@ -3,6 +3,7 @@
 import argparse
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.commands.printer import Printer
@@ -60,11 +61,11 @@ def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> "tup
     executor = choose_executor(config.executor)
     resources = executor.describe(config)
     remarks = [*executor.remarks(config), *doubts(config.notify, run.path)]
-    scripts = write_planned(run, config, planned.plan)
+    scripts = {path: _text(path) for path in write_planned(run, config, planned.plan)}
     if options.script and not options.json:  # before the check: whoever looks at it may do so because it is refused
-        for path in scripts:
-            print(path.read_text(), flush=True)
-    opinion = executor.scripts.check(scripts[0]) if executor.scripts and scripts else None
+        for text in scripts.values():
+            print(text, flush=True)
+    opinion = executor.scripts.check(next(iter(scripts))) if executor.scripts and scripts else None
     lines = [
         *planned.notes,
         f"{_planned(planned, settings)}: {run.path.absolute()}",
@@ -91,13 +92,18 @@ def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> "tup
         "profiles": dict(config.profiles),
         "resources": resources,
         "remarks": remarks,
-        "scripts": [{"path": str(path), "text": path.read_text()} for path in scripts],
+        "scripts": [{"path": str(path), "text": text} for path, text in scripts.items()],
     }
     if config.sweep:
         document["sweep"] = config.sweep
     if manifests:
         document["manifests"] = [{"name": name, "samples": rows, "shards": n} for name, rows, n in manifests]
     return lines, document
+
+
+def _text(script: Path) -> str:
+    """A template's comments may be in any encoding."""
+    return script.read_bytes().decode(errors="surrogateescape")
 
 
 def _profile_lines(config: Config) -> list[str]:

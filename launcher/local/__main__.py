@@ -4,7 +4,7 @@ import sys
 
 from jobs.machine import inherited_signals, streams
 from jobs.machine.imports import many_imports
-from jobs.machine.last_moments import leave_soon
+from jobs.machine.leftovers import leave_soon
 
 with many_imports():
     from launcher.local.local_process import main
@@ -12,6 +12,4 @@ with many_imports():
 if __name__ == "__main__":
     streams.prepare()
     inherited_signals.prepare()
-    code = main(sys.argv[1:])
-    leave_soon(code)
-    sys.exit(code)
+    sys.exit(leave_soon(main(sys.argv[1:])))

@@ -67,6 +67,8 @@ _KINDS: dict[pa.DataType, Callable[[pa.Array], bool]] = {
     pa.int64(): _integers_print_back,
     pa.float64(): _floats_print_back,
 }
+PRINTED = frozenset(_KINDS)
+"""The types of columns of text that are not text."""
 
 
 class Kinds:
@@ -81,13 +83,14 @@ class Kinds:
             return
         cells = column.filter(pc.invert(pc.is_in(column, value_set=_NULLS)))
         self._empty = self._empty and len(cells) == 0
-        self._possible = [kind for kind in self._possible if _fits(cells, kind)]
+        self._possible = [kind for kind in self._possible if prints_back(cells, kind)]
 
     def best(self) -> pa.DataType:
         return pa.null() if self._empty else next(iter(self._possible), pa.string())
 
 
-def _fits(cells: pa.Array, kind: pa.DataType) -> bool:
+def prints_back(cells: pa.Array, kind: pa.DataType) -> bool:
+    """Whether each cell is one of a kind of PRINTED, as it is written."""
     try:
         return _KINDS[kind](cells)
     except pa.ArrowInvalid:  # some cell is no number at all

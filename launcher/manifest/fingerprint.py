@@ -62,6 +62,13 @@ class Fingerprint:
         self._hash.update(text.encode())
 
 
+def fingerprint_of(batch: pa.RecordBatch) -> str:
+    """Of one batch alone."""
+    found = Fingerprint(batch.schema)
+    found.update(batch)
+    return found.hexdigest()
+
+
 def _bounds(array: pa.Array) -> np.ndarray:
     """Where in their joined values the items of a text, binary or list array begin, and the last one ends: int32 [n + 1].
 

@@ -102,7 +102,7 @@ class JsonlSource(TextSource):
 
     def _explain(self, error: str, block: Block) -> InputError:
         """What Arrow could not read: a row that is wrong by itself, or beside those before."""
-        match = re.fullmatch(r"JSON parse error: (.*?)\.? in row (\d+)", error)
+        match = re.fullmatch(r"JSON parse error: (.*?)\.? in row (\d+)", error, re.DOTALL)
         row, problem = (int(match[2]), match[1]) if match else (0, error)
         hint = f"; {_ONE_TYPE}" if "changed from" in problem else ""
         return self._error(explain(block) or RowError(row, f"{problem}{hint}"), block)

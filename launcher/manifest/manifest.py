@@ -109,7 +109,8 @@ def build_manifest(
     references = common_references(scans)
     check_no_references(references, (("data.id", id_column), ("data.cost", cost_column)))
     if like is not None:
-        schema = same_columns(schema, like, references, may_lack=bool(parts))
+        filled = [scan for scan in scans if scan.rows]
+        schema = same_columns(schema, like, filled, references, id_column, may_lack=bool(parts))
     metadata: dict[str, Any] = {
         "id": id_column,
         "rows": rows,

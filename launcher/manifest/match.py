@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.storage.samples import BATCH_ROWS
-from launcher.manifest.fingerprint import Fingerprint
+from launcher.manifest.fingerprint import fingerprint_of
 from launcher.manifest.manifest import joined
 
 Rows: TypeAlias = npt.NDArray[np.int64]
@@ -90,7 +90,7 @@ def _take(table: pa.Table, rows: Rows) -> pa.RecordBatch:
 
 def _unlike(old: pa.RecordBatch, new: pa.RecordBatch, first: int) -> Iterator[int]:
     """Where two batches of as many rows differ: the half that does is halved again. ``first`` is added."""
-    if _fingerprint(old) == _fingerprint(new):
+    if fingerprint_of(old) == fingerprint_of(new):
         return
     rows = old.num_rows
     if rows > _FEW:
@@ -102,9 +102,3 @@ def _unlike(old: pa.RecordBatch, new: pa.RecordBatch, first: int) -> Iterator[in
     for at, (one, other) in enumerate(zip(old.to_pylist(), new.to_pylist(), strict=True)):
         if repr(one) != repr(other):
             yield first + at
-
-
-def _fingerprint(batch: pa.RecordBatch) -> str:
-    found = Fingerprint(batch.schema)
-    found.update(batch)
-    return found.hexdigest()

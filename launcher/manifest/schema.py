@@ -15,6 +15,7 @@ from jobs.errors import InputError
 from jobs.nearest import did_you_mean, nearest
 from jobs.references.references import Reference, decode
 from jobs.storage.samples import METADATA_KEY
+from launcher.manifest.fingerprint import fingerprint_of
 
 
 @dataclass(frozen=True)
@@ -137,21 +138,30 @@ def _common_type(scans: Sequence[Scan], name: str, is_id: bool) -> pa.DataType:
     except pa.ArrowTypeError:
         typed = [scan for scan in scans if not pa.types.is_string(scan.schema.field(name).type)]
         if not all(scan.as_text for scan in typed):
-            kinds = ", ".join(f"{scan.schema.field(name).type} in {scan.name}" for scan in scans[:3])
-            raise InputError(
-                f"column {name!r} has types that do not go together: {kinds}; write it with one type"
-            ) from None
+            raise _unlike(scans, name) from None
         kind = pa.string()
     # A column that is empty all along is empty text in a text file.
     return pa.string() if pa.types.is_null(kind) and any(scan.as_text for scan in scans) else kind
 
 
+def _unlike(scans: Sequence[Scan], name: str) -> InputError:
+    kinds = ", ".join(f"{scan.schema.field(name).type} in {scan.name}" for scan in scans[:3])
+    return InputError(f"column {name!r} has types that do not go together: {kinds}; write it with one type")
+
+
 def same_columns(
-    schema: pa.Schema, before: pa.Schema, references: Mapping[str, Reference], *, may_lack: bool
+    schema: pa.Schema,
+    before: pa.Schema,
+    scans: Sequence[Scan],
+    references: Mapping[str, Reference],
+    id_column: str | None,
+    *,
+    may_lack: bool,
 ) -> pa.Schema:
     """The columns and types of a manifest of before, for sources with this schema; they ``may_lack`` some of its columns.
 
-    Raises InputError where the columns are others. Whether each value can be of the type shows when it is read.
+    Raises InputError where the columns are others, or of types that do not go together with those of before. Whether each
+    value can be of the type shows when it is read.
     """
     missing = [] if may_lack else [name for name in before.names if name not in schema.names]
     extra = [name for name in schema.names if name not in before.names]
@@ -164,19 +174,77 @@ def same_columns(
             f"column {others[0]!r} lies in another kind of file than that of the run's samples: new samples need the kind of "
             "manifest that these have"
         )
+    for scan in scans:
+        for name in scan.schema.names:
+            if name != id_column:  # text, whatever its source has
+                _check_kind(before.field(name), scan)
     return pa.schema(list(before))
+
+
+def _check_kind(field: pa.Field, scan: Scan) -> None:
+    """Raises InputError unless a source's column goes together with one of before as two sources of one manifest do.
+
+    Of text a cell that is none of the column's numbers has a row: it is told when that is read.
+    """
+    printed = scan.as_text and _is_printed(field.type)
+    if printed and pa.types.is_string(scan.schema.field(field.name).type):
+        return
+    both = Scan("the run", pa.schema([field]), 0, as_text=printed), scan
+    if printed and _common_type(both, field.name, is_id=False) != field.type:
+        raise _unlike(both, field.name)
+    _common_type(both, field.name, is_id=False)
 
 
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """The batch with the schema's columns, order and types. ArrowInvalid where a value does not fit."""
-    columns = [_cast(batch.column(field.name), field.type) for field in schema]
+    columns = [exactly(batch.column(field.name), field.type) for field in schema]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    # Even to its own type a column is cast by pyarrow.compute, whose import takes 70 ms. Equal types may still name
-    # the items of their lists otherwise.
-    return column if column.type == kind and not kind.num_fields else column.cast(kind)
+def exactly(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The column with another type; ArrowInvalid where a value would be another one.
+
+    To Arrow a date is any time of its day, and 0.1 a float32. So what it makes has to become the same column again.
+    """
+    if column.type == kind:
+        # Even to its own type a column is cast by pyarrow.compute, whose import takes 70 ms. Equal types may still name
+        # the items of their lists otherwise.
+        return column.cast(kind) if kind.num_fields else column
+    own = column.cast(plain_type(column.type))
+    if own.type == kind:
+        return exactly(own, kind)
+    if own.null_count == len(own):
+        return pa.nulls(len(own), kind)
+    try:
+        found = own.cast(kind)
+        same = _is_same(own, found)
+    except pa.ArrowNotImplementedError as error:
+        raise pa.ArrowInvalid(str(error)) from None
+    if not same:
+        raise pa.ArrowInvalid(f"some values are no {kind}")
+    return found
+
+
+def _is_same(own: pa.Array, found: pa.Array) -> bool:
+    """Whether what Arrow has made of a column has its values."""
+    if pa.types.is_string(own.type) and _is_printed(found.type):
+        from launcher.manifest.csv_types import prints_back
+
+        return prints_back(own, found.type)
+    return _hash(found.cast(own.type)) == _hash(own)
+
+
+def _is_printed(kind: pa.DataType) -> bool:
+    from launcher.manifest.csv_types import (
+        PRINTED,
+    )  # with pyarrow.compute, as above, which what is of text has imported
+
+    return kind in PRINTED
+
+
+def _hash(column: pa.Array) -> str:
+    """Of the values: NaN is the same as NaN."""
+    return fingerprint_of(pa.RecordBatch.from_arrays([column], names=[""]))
 
 
 def own_columns(schema: pa.Schema, scan: Scan) -> pa.Schema:

@@ -18,7 +18,7 @@ from jobs.references.arrow_rows import ipc_batches, open_ipc
 from jobs.references.stores import describe, is_url
 from jobs.storage.samples import BATCH_ROWS
 from launcher.manifest.patterns import matching_files
-from launcher.manifest.schema import Scan, cast_batch, plain_schema
+from launcher.manifest.schema import Scan, cast_batch, exactly, plain_schema
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -78,7 +78,7 @@ class Source(ABC):
     def _check_cast(self, column: pa.Array, field: pa.Field, first_row: int) -> None:
         for row in range(len(column)):
             try:
-                column.slice(row, 1).cast(field.type)
+                exactly(column.slice(row, 1), field.type)
             except pa.ArrowInvalid:
                 raise InputError(
                     f"{self.place(first_row + row)}: column {field.name!r}: {column[row].as_py()!r} cannot be the "

@@ -169,6 +169,12 @@ def _publish(run: RunDir, plan: Plan, found: Comparison) -> Plan:
     if write_once(run.grown_plan(plan.generation), data) != data:
         written.unlink()
         raise RunError(f"{run.path}: another launcher has extended this run meanwhile; try again")
+    try:
+        refuse_cleaned(run)  # who cleans looks for a larger plan once his word can be seen, and we for that
+    except RunError:
+        run.grown_plan(plan.generation).unlink()
+        written.unlink(missing_ok=True)
+        raise
     _settle(run, plan)
     return plan
 

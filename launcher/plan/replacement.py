@@ -46,11 +46,17 @@ def refuse_while_it_goes_on(run: RunDir, what_becomes_of_it: str = "is to be rep
 @contextmanager
 def beside(run: RunDir) -> Iterator[RunDir]:
     """A hidden folder beside the run, for one that is to take its place; gone at the end, unless it has."""
-    folder = run.path.with_name(f".{run.name}.{os.urandom(4).hex()}")
+    place = _place(run)
+    folder = place.with_name(f".{place.name}.{os.urandom(4).hex()}")
     try:
         yield RunDir(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place(run: RunDir) -> Path:
+    """The folder itself, where the run is a link to it, on another disk maybe: it is replaced there, and the link stays."""
+    return run.path.resolve() if run.path.is_symlink() else run.path
 
 
 def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Path | None:
@@ -58,14 +64,13 @@ def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Pa
 
     Raises ConflictError where another launcher was quicker.
     """
+    name, run = run.name, RunDir(_place(run))
     with _alone_with(run, known):
         submitted = run.submission_numbers()
         refuse_while_it_goes_on(run)
         results = [place.path for place in result_places(run, known, read_submissions(run)) if not place.url]
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        old = RunDir(
-            run.path.with_name(name_aside(run.name, stamp) if set_aside else f".{run.name}.{os.urandom(4).hex()}")
-        )
+        old = RunDir(run.path.with_name(name_aside(name, stamp) if set_aside else f".{name}.{os.urandom(4).hex()}"))
         if run.downstream.is_dir():  # who waits for the run waits for the new one
             shutil.copytree(run.downstream, new.downstream)
         if old.path.exists():

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from jobs.errors import InputError, a_type
 from jobs.storage.samples import BATCH_ROWS
+from launcher.manifest.schema import exactly
 
 VALUE = "value"
 """The column of samples that are no mappings."""
@@ -90,7 +91,9 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _with_columns(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
     own = set(batch.schema.names)
-    columns = [batch.column(f.name).cast(f.type) if f.name in own else pa.nulls(batch.num_rows, f.type) for f in schema]
+    columns = [
+        exactly(batch.column(f.name), f.type) if f.name in own else pa.nulls(batch.num_rows, f.type) for f in schema
+    ]
     return pa.Table.from_arrays(columns, schema=schema)
 
 

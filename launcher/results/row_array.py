@@ -39,7 +39,7 @@ class RowArray:
         found = np.empty((len(picked), *self.shape[1:]), self.dtype)
         for at, row in enumerate(picked):
             found[at] = self._read(row, row + 1)[0]
-        return found[(slice(None), *rest)]
+        return found[(np.arange(len(picked)), *rest)]  # with another list, pairs, as numpy has it
 
 
 def picked_rows(chosen: Any, rows: int) -> list[int]:

@@ -2,12 +2,13 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from jobs.machine.process_identity import ProcessIdentity
+from jobs.machine.process_identity import ProcessIdentity, host_name
 from jobs.storage.files import server_time
 
 # A process shows that it lives by touching its file this often; seconds.
@@ -20,8 +21,11 @@ def lives(process: Mapping[str, Any], touched: float, folder: Path) -> bool:
     owner = ProcessIdentity.from_json(process)
     if owner.is_here:
         return owner.is_alive
+    longest = _SILENCE
+    if owner.host == host_name():  # of another machine of this name, or of this one, before it was booted
+        longest = min(longest, time.clock_gettime(time.CLOCK_BOOTTIME))
     # Both by the clock of the file server: that of this machine may be minutes ahead.
-    return server_time(folder) - touched < _SILENCE
+    return server_time(folder) - touched < longest
 
 
 @contextmanager

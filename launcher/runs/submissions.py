@@ -213,7 +213,7 @@ def create(run: RunDir, submission: Submission) -> Submission:
     folder = str(run.path.absolute())
     numbered = dataclasses.replace(submission, number=_free_number(run), plan=fingerprint, folder=folder)
     path = run.submission(numbered.number)
-    temporary = path.with_suffix(f".{os.urandom(4).hex()}.tmp")
+    temporary = temporary_name(path)
     numbered.write(temporary)
     try:
         # Before the submission can be seen: an array task without claims folder takes it that all has ended.
@@ -236,7 +236,7 @@ def create(run: RunDir, submission: Submission) -> Submission:
 def _free_number(run: RunDir) -> int:
     """One that no submission has, nor any attempt of one whose file is gone: what that did would pass for the new one's."""
     attempted = (int(name.partition("-")[0]) for name in attempt_names(run.attempts))
-    return max([*run.submission_numbers(), *attempted], default=0) + 1
+    return max([*run.taken_numbers(), *attempted], default=0) + 1
 
 
 def _withdraw_if_taken(run: RunDir, submission: Submission) -> None:

@@ -27,7 +27,7 @@ from launcher.slurm.scheduler import OWN, cancel, find, in_order
 _SBATCH_TIMEOUT = 300.0
 # Waits for a job that sbatch said nothing of, seconds.
 _ARRIVAL = (0.5, 1.5, 3.0, 5.0)
-_ARRAY = re.compile(r"^#SBATCH --array=.*\n", re.MULTILINE)
+_ARRAY = re.compile(rb"^#SBATCH --array=.*\n", re.MULTILINE)
 
 
 class LimitReached(RunError):
@@ -151,12 +151,12 @@ def _refusal(problem: str, script: Path, hint: str = "") -> LauncherError:
 
 def _takes_no_arrays(script: Path) -> bool:
     """Whether the script is taken without its array alone: not even one of two elements is. A refusal does not tell that."""
-    alone = _ARRAY.sub("", script.read_text(errors="surrogateescape"))
+    alone = _ARRAY.sub(b"", script.read_bytes())
     if _is_taken("--array=0-1", str(script)):  # two, since an array of one is left where MaxArraySize is 1
         return False
     with tempfile.TemporaryDirectory() as folder:
         job = Path(folder, script.name)
-        job.write_text(alone, errors="surrogateescape")
+        job.write_bytes(alone)
         return _is_taken(str(job))
 
 

@@ -43,7 +43,8 @@ def array_template(name: str, path: Path | None) -> "Template":
     """The template of array tasks: the site's script at ``path``, else one of ours."""
     if path is not None:
         try:
-            return Template(path.read_text(), str(path))
+            # Byte for byte: sbatch and bash ask for no encoding, and a comment may have an old one.
+            return Template(path.read_bytes().decode(errors="surrogateescape"), str(path))
         except OSError as error:
             raise InputError(f"slurm.template: {path}: cannot be read: {error.strerror}") from None
     files = (file.name for file in resources.files("slurm_templates").iterdir())

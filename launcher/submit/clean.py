@@ -6,7 +6,7 @@ First it is written down that the data go (cleaned.json), then they do: killed o
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from jobs.gather.new_result import NewResult
 from jobs.gather.result_index import give_names, remove_unfinished
 from jobs.kinds import RunState
 from jobs.storage.attempts import Attempts, read_head
+from jobs.storage.files import server_time
 from jobs.storage.old_run import import_run
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
@@ -28,6 +29,9 @@ from launcher.status.reader import StatusReader
 from launcher.submit.downstream import readers_of
 
 Progress = Callable[[int, int], None]
+
+# A temporary file that was written to in so many seconds may be somebody's who is about to name it.
+_AT_WORK = 3600.0
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,13 @@ def _data(run: RunDir) -> list[Path]:
 
 
 def _left_behind(run: RunDir) -> Iterator[Path]:
-    """Temporary files; not the manifest of a plan that has just grown."""
-    needed = Plan.read(run.plan).manifest_file(run)
+    """Temporary files at which nobody is any more; not the manifest of a plan that has just grown."""
+    needed, now = Plan.read(run.plan).manifest_file(run), server_time(run.path)
     for folder in (run.path, run.attempts, run.submissions):
-        yield from sorted(path for path in folder.glob(".*.tmp") if path.is_file() and path != needed)
+        for path in sorted(folder.glob(".*.tmp")):
+            with suppress(FileNotFoundError):  # its writer has given it its name
+                if path.is_file() and path != needed and now - path.stat().st_mtime > _AT_WORK:
+                    yield path
     yield from sorted(path for path in run.outgoing.rglob("*") if path.is_file())
 
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.launcher_runs import command, environment, run_of, wait_until, write_config
+from jobs.storage.rundir import RunDir
+from jobs.storage.submission import Submission
+from tests.support.instant_executor import InstantExecutor, instant_executor
+from tests.support.launcher_runs import command, environment, in_process, run_of, wait_until, write_config
 from tests.support.patience import PATIENCE
 
 JOB = """
@@ -109,3 +112,33 @@ def test_names_that_are_no_text_are_told_and_end_nothing_in_a_traceback(tmp_path
         done = shell(folder, '"$@"', *arguments)
         assert done.returncode == (2 if unknown in arguments else 0), (arguments, done.stderr)
         assert b"Traceback" not in done.stderr
+
+
+def test_a_name_that_is_text_in_another_locale_is_not_to_be_renamed(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "é")
+    refused = shell(config.parent, '"$@"', "plan", "config.yaml", LC_ALL="C", PYTHONUTF8="0")
+    assert refused.returncode == 2
+    assert b"takes names of files for ascii here, by the locale: export LC_ALL=C.UTF-8" in refused.stderr
+
+
+class LatinScripts:
+    """As a scheduler makes them of a template that is older than UTF-8."""
+
+    def write(self, run: RunDir, submission: Submission) -> Path:
+        path = run.submissions / "0001.sbatch"
+        path.write_bytes(b"#!/bin/bash\n# Universit\xe9\n")
+        return path
+
+    def check(self, script: Path) -> None:
+        return None
+
+
+def test_a_script_that_is_no_utf8_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = write_config(tmp_path, executor="instant")
+    monkeypatch.setattr(InstantExecutor, "scripts", LatinScripts())
+    with instant_executor():
+        shown = in_process(tmp_path, "plan", config, "--script")
+        told = in_process(tmp_path, "plan", config, "--json")
+    text = os.fsdecode(b"#!/bin/bash\n# Universit\xe9\n")
+    assert shown.stdout.startswith(text)
+    assert json.loads(told.stdout)["scripts"][0]["text"] == text

@@ -5,6 +5,7 @@ processes were all killed, one that is done, and one of Slurm that was cancelled
 written again; a copy has the paths and the host of where it is now.
 """
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -45,6 +46,7 @@ def old(tmp_path: Path) -> Path:
         if path.suffix in (".json", ".yaml", ".sbatch"):
             text = path.read_text().replace("/tmp/launcher-0.1", str(folder))
             path.write_text(text.replace('"host": "login1"', f'"host": "{host_name()}"'))
+            os.utime(path, (1.6e9, 1.6e9))  # nobody has given a sign of life since
     return folder
 
 

@@ -13,12 +13,11 @@ from jobs.exit_codes import STOPPED
 from jobs.job import Job, takes_samples
 from jobs.machine import heap, streams, threads
 from jobs.machine.kernel_kills import KernelKills
-from jobs.machine.last_moments import leave_soon
 from jobs.machine.late_imports import after_import
 from jobs.machine.memory import go_first
 from jobs.node.beacon import Beacon
 from jobs.node.border import Border
-from jobs.node.leaving import leave
+from jobs.node.leaving import leave, leave_soon
 from jobs.node.log import speak_as
 from jobs.node.memory_errors import broken_process
 from jobs.node.messages import Broken, Lost, Ready

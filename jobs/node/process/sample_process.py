@@ -8,10 +8,9 @@ from multiprocessing.connection import Connection
 
 from jobs.exit_codes import STOPPED
 from jobs.job import Job
-from jobs.machine.last_moments import leave_soon
 from jobs.node.beacon import Beacon, InFlight
 from jobs.node.border import Border
-from jobs.node.leaving import leave
+from jobs.node.leaving import leave, leave_soon
 from jobs.node.messages import Broken, Lost
 from jobs.node.process.arguments import ProcessArguments
 from jobs.node.process.pool import Inline, PieceSource, Pool

@@ -473,6 +473,15 @@ def test_unfinished_files_of_another_result_stay(run: RunDir) -> None:
     assert not ours.exists()
 
 
+def test_a_name_of_two_lines_is_that_of_files_too(run: RunDir, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    path = tmp_path / "results" / "of\ntwo.h5"
+    for form in (FORM, ResultForm(1)):
+        gather(run, form=form, output=path)
+        names = sorted(file.path.name for file in read_index(path))
+        assert sorted(one.name for one in path.parent.iterdir()) == sorted([path.name, *names])
+
+
 def test_nothing_but_files_of_results_is_removed(run: RunDir) -> None:
     gather(run, form=FORM)
     with h5py.File(run.result, "r+") as file:

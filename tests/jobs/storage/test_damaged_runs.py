@@ -13,14 +13,15 @@ from jobs.gather.gather import gather
 from jobs.gather.verify import verify
 from jobs.storage.attempts import Attempts, owners, read_records
 from jobs.storage.journal import read_lines
-from jobs.storage.layouts import agree, read_layout, restore
+from jobs.storage.layouts import agree, forget, read_layout, restore
 from jobs.storage.plans import Plan
+from jobs.storage.records import Layout, Output
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from launcher.runs.submissions import Outcome
 from launcher.submit.submit import select_rows
 from tests.jobs.gather.test_gather import check_outputs
-from tests.support.builders import AttemptWriter, build_run, flip_byte, submit
+from tests.support.builders import AttemptWriter, build_plan, build_run, flip_byte, submit
 from tests.support.launcher_runs import launcher, run_of, write_config
 
 ALL = set(range(64))
@@ -101,6 +102,22 @@ def test_a_layout_that_went_bad_in_all_places_is_that_of_the_next_batch(run: Run
         journal.write_bytes(journal.read_bytes().replace(b'"layout"', b'"lay0ut"'))
     assert agree(run, whole) == whole
     assert read_layout(run) == whole
+
+
+def test_what_an_attempt_has_just_found_of_the_outputs_stays_when_rows_are_submitted_beside_it(tmp_path: Path) -> None:
+    """Its beat comes later: until then no journal has it, and another process may have it from the file."""
+    run = build_plan(tmp_path / "run", (0, 20, 40))
+    nothing, numbers = (Layout((Output("found", True, dtype, (), open=dtype == "<f8"),)) for dtype in ("<f8", "<i8"))
+    with AttemptWriter(run) as writer:
+        writer.commit_all(Spans([(0, 20)]), lambda rows: {"found": [[] for _ in rows]})
+        writer.beat()
+    assert agree(run, numbers) == numbers
+    restore(run)
+    assert agree(run, nothing) == numbers
+    forget(run)
+    assert not list(run.path.glob("layout*"))
+    restore(run)
+    assert read_layout(run) == nothing
 
 
 def test_an_attempt_for_another_plan_does_not_count(run: RunDir) -> None:

@@ -28,16 +28,17 @@ def test_one_that_another_took_for_abandoned_before_it_was_locked_is_made_anew(
     assert (path / "data").read_text() == "all of it"
 
 
-def test_what_was_killed_while_it_was_synced_is_removed_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("at", ["fsync_file", "os.rename"])
+def test_what_was_killed_before_it_had_its_name_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     """Its lock is free then, and still there."""
 
-    def die(path: Path) -> None:
+    def die(*paths: Path) -> None:
         raise KeyboardInterrupt
 
     path = tmp_path / "out"
-    monkeypatch.setattr("jobs.storage.new_folder.fsync_file", die)
+    monkeypatch.setattr(f"jobs.storage.new_folder.{at}", die)
     monkeypatch.setattr("jobs.storage.new_folder.shutil.rmtree", lambda *_, **__: None)
     with NewFolder(path) as folder:
         (folder.temporary / "data").touch()

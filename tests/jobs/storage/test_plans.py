@@ -6,14 +6,17 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import RunError
+from jobs.storage import checked_json
 from jobs.storage.plans import GROWN_FORMAT, OLD_FORMATS, Plan
-from jobs.storage.records import JobSpec
+from jobs.storage.records import JobSpec, Part
+from jobs.storage.upstreams import Upstream
 
 
 def plan_of(boundaries: Sequence[int]) -> Plan:
@@ -49,6 +52,32 @@ def test_a_plan_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     replace(plan_of([0, 10]), format=GROWN_FORMAT + 1).write(tmp_path / "plan.json")
     with pytest.raises(RunError, match=f"has format {GROWN_FORMAT + 1}; this version reads up to {GROWN_FORMAT}"):
         Plan.read(tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize("of", ["plan", "job", "part"])
+def test_what_only_a_newer_version_knows_is_no_damage(tmp_path: Path, of: str) -> None:
+    data = replace(plan_of([0, 3]), parts=(Part("a", 0, 3),)).to_json()
+    {"plan": data, "job": data["job"], "part": data["parts"][0]}[of]["of_tomorrow"] = 1
+    (tmp_path / "plan.json").write_bytes(checked_json.encode(data))
+    with pytest.raises(
+        RunError, match=r"plan\.json has of_tomorrow, which this version does not know: use the one that"
+    ):
+        Plan.read(tmp_path / "plan.json")
+
+
+def test_nor_is_what_it_knows_of_the_run_whose_samples_these_are(tmp_path: Path) -> None:
+    upstream: dict[str, Any] = {
+        "run": "/runs/a",
+        "manifest": None,
+        "outputs": [],
+        "keeps_failed": False,
+        "seal": "",
+        "of_tomorrow": 1,
+    }
+    with pytest.raises(
+        RunError, match="of the run whose samples these are, has of_tomorrow, which this version does not"
+    ):
+        Upstream.of(replace(plan_of([0, 3]), manifest={"upstream": upstream}))
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null", '"x"', '{"format": 3, "boundaries": 7}'])

@@ -318,7 +318,7 @@ def test_an_object_that_is_damaged_in_the_store_is_seen_by_verify_and_replaced_b
     flip(path, at)
     code, said = command("verify", run.path)
     assert code == 1
-    assert f"result: {URL}, 2 problem(s)" in said
+    assert f"result: {URL}, 2 problems" in said
     assert f"{URL}: has other bytes than were written there" in said
     assert "label: rows " in said
     assert "next: launcher gather " in said

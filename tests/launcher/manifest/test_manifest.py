@@ -263,6 +263,7 @@ def test_jsonl_types_are_those_of_all_rows(folder: Path, small_blocks: None) -> 
         ("{", "a.jsonl:104: row 102: must be one JSON object on one line: "),
         ("[1]", "a.jsonl:104: row 102: must be one JSON object on one line, such as "),
         ('{"a": "x"}', "a.jsonl:104: row 102: Column(/a) changed from number to string; write"),
+        (r'{"a\nb": 1, "a\nb": 2}', "a.jsonl:104: row 102: Column(/a\nb) was specified twice"),
         ('{"a": 1} {"a": 2}', "a.jsonl:104: row 102: must be one JSON object on one line: extra data in column 10"),
         ('{"a": 1}{"a": 2}\n{"a":\n3}', "a.jsonl:104: row 102: must be one JSON object on one line"),
         ('{"a": {"b": 1}\n}', "a.jsonl:104: row 102: must be one JSON object on one line"),

@@ -1,10 +1,12 @@
 """Values: a table is the same from every format, cell by cell, through the planner's manifest and the samples of a task."""
 
 import csv
+import datetime as dt
 import gzip
 import json
 import tempfile
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -134,3 +136,80 @@ def test_what_cannot_be_read_is_refused_with_its_place(tmp_path: Path) -> None:
     for source, message in refusals(tmp_path):
         with pytest.raises(InputError, match=message):
             samples(source, tmp_path)
+
+
+DAY = dt.datetime(2020, 1, 1)
+BENT = [
+    (pa.array([1]), pa.array(["007"])),
+    (pa.array([1]), pa.array([DAY])),
+    (pa.array([1]), pa.array([2.5])),
+    (pa.array([1]), pa.array([-0.0])),
+    (pa.array([True]), pa.array([5])),
+    (pa.array(["x"]), pa.array([1.0])),
+    (pa.array([1.5]), pa.array([Decimal("0.12345678901234567890")])),
+    (pa.array([1.5]), pa.array([2**53 + 1])),
+    (pa.array([1.5], pa.float32()), pa.array([0.1])),
+    (pa.array([1.5], pa.float32()), pa.array([1e300])),
+    (pa.array([DAY.date()]), pa.array([DAY.replace(hour=12)])),
+    (pa.array([DAY]), pa.array([5])),
+    (pa.array([DAY], pa.timestamp("us")), pa.array([DAY], pa.timestamp("us", "America/New_York"))),
+    (pa.array([DAY], pa.timestamp("s")), pa.array([DAY.replace(microsecond=1)])),
+    (pa.array([[1]]), pa.array([["007"]])),
+    (pa.array([[]], pa.list_(pa.null())), pa.array([[1]])),
+    (pa.array([{"a": 1}]), pa.array([{"a": 1, "b": 2}])),
+    (pa.nulls(1), pa.array([1])),
+]
+
+
+def gone_on(folder: Path, before: pa.Array, after: pa.Array) -> list[Any]:
+    """The values of a column that is to have the type that it had before."""
+    pq.write_table(pa.table({"v": before}), folder / "a.parquet")
+    pq.write_table(pa.table({"v": after}), folder / "b.parquet")
+    build_manifest("a.parquet", folder / "a.arrow", None, None, folder=folder)
+    like = pa.ipc.open_file(str(folder / "a.arrow")).schema
+    info = build_manifest("b.parquet", folder / "b.arrow", None, None, folder=folder, like=like)
+    return [row["v"] for row in Samples(folder / "b.arrow").rows(0, info.rows)]
+
+
+@pytest.mark.parametrize(("before", "after"), BENT, ids=lambda array: str(array.type))
+def test_a_value_that_would_become_another_one_in_its_column_is_refused(
+    folder: Path, before: pa.Array, after: pa.Array
+) -> None:
+    with pytest.raises(InputError, match=r"b\.parquet.*write it with one type"):
+        gone_on(folder, before, after)
+
+
+def test_what_stays_the_same_value_goes_on_with_the_type_of_before(folder: Path) -> None:
+    nan = float("nan")
+    kept = [
+        (pa.array([1], pa.int32()), [2**31 - 1, None]),
+        (pa.array([1.5], pa.float32()), [0.5, nan, None]),
+        (pa.array([1.5]), [7, 2**53]),
+        (pa.array([1]), [7.0, None]),
+        (pa.array(["x"]), [None]),
+        (pa.array([DAY], pa.timestamp("s")), [DAY]),
+        (pa.array([{"a": 1, "b": 2}]), [{"a": 3}]),
+    ]
+    for before, values in kept:
+        found = gone_on(folder, before, pa.array(values))
+        assert [repr(value) for value in found] == [
+            repr(value) for value in pa.array(values).cast(before.type).to_pylist()
+        ]
+
+
+@pytest.mark.parametrize(
+    "cells", ["007,0.5,True", "0x1,0.5,True", "7,1.10,True", "7,1e5,True", "7,7,True", "7,0.5,true", "7,0.5,0"]
+)
+def test_a_cell_of_text_that_does_not_print_back_does_not_go_on_with_a_column(folder: Path, cells: str) -> None:
+    (folder / "a.csv").write_text("n,f,b\n1,0.5,True\n")
+    build_manifest("a.csv", folder / "a.arrow", None, None, folder=folder)
+    like = pa.ipc.open_file(str(folder / "a.arrow")).schema
+    (folder / "b.csv").write_text(f"n,f,b\nNA,2.0,False\n{cells}\n")
+    with pytest.raises(InputError, match=r"b\.csv.*write it with one type"):
+        build_manifest("b.csv", folder / "b.arrow", None, None, folder=folder, like=like)
+    (folder / "b.csv").write_text("n,f,b\nNA,2.0,False\n7,,True\n")
+    build_manifest("b.csv", folder / "b.arrow", None, None, folder=folder, like=like)
+    assert [dict(row) for row in Samples(folder / "b.arrow").rows(0, 2)] == [
+        {"n": None, "f": 2.0, "b": False},
+        {"n": 7, "f": None, "b": True},
+    ]

@@ -15,6 +15,7 @@ from jobs.gather.manifest_check import check_manifest
 from jobs.kinds import RunState
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.attempts import Attempts
+from jobs.storage.files import write_once
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
@@ -42,7 +43,7 @@ def instant() -> Iterator[None]:
         yield
 
 
-def write_samples(path: Path, samples: Mapping[str, int]) -> None:
+def write_samples(path: Path, samples: Mapping[str, int | str]) -> None:
     path.write_text("id,x\n" + "".join(f"{name},{x}\n" for name, x in samples.items()))
 
 
@@ -196,6 +197,9 @@ def test_other_columns_are_refused_and_so_is_a_value_of_another_type(tmp_path: P
     (tmp_path / "more.csv").write_text("id,x\nnew,much\n")
     with pytest.raises(InputError, match=r"more.csv:2: row 1: column 'x': 'much' cannot be the int64"):
         grow(config, given=["more.csv"])
+    write_samples(tmp_path / "data.csv", {**numbered(0, 20), "s7": "007"})
+    with pytest.raises(InputError, match=r"data.csv:9: row 8: column 'x': '007' cannot be the int64"):
+        grow(config)
     assert Plan.read(run.plan) == known
 
 
@@ -270,6 +274,38 @@ def test_nor_does_it_grow_where_that_began_while_its_manifest_was_read(
         grow(config)
     assert Plan.read(run.plan) == known
     assert not list(run.path.glob(".manifest*"))
+
+
+@pytest.mark.parametrize("is_seen", [False, True], ids=["before", "after"])
+def test_of_extend_and_clean_at_once_one_gives_way(
+    tmp_path: Path, instant: None, monkeypatch: pytest.MonkeyPatch, is_seen: bool
+) -> None:
+    """Clean runs from its beginning to its end just before the larger plan can be seen, or just after."""
+    config = make_config(tmp_path, numbered(0, 100), job="Everything")
+    run = run_of(config)
+    assert go_on(config)[0] == 0
+    known = Plan.read(run.plan)
+    write_samples(tmp_path / "data.csv", numbered(0, 110))
+    cleaned: list[int] = []
+
+    def writing(path: Path, data: bytes) -> bytes:
+        found = write_once(path, data) if is_seen else b""
+        cleaned.append(command("clean", run.path, "--yes")[0])
+        return found or write_once(path, data)
+
+    monkeypatch.setattr(extend_module, "write_once", writing)
+    if is_seen:
+        assert grow(config).plan.rows == 110
+        assert cleaned == [2]
+        assert go_on(config)[0] == 0
+        assert result_ids(run) == list(numbered(0, 110))
+        return
+    with pytest.raises(RunError, match="was cleaned"):
+        grow(config)
+    assert cleaned == [0]
+    assert Plan.read(run.plan) == known
+    assert [path.name for path in run.path.glob("*plan*")] == ["plan.json"]
+    assert result_ids(run) == list(numbered(0, 100))
 
 
 def test_a_manifest_of_several_times_that_is_gone_is_missed_at_once(tmp_path: Path, instant: None) -> None:

@@ -1,5 +1,6 @@
 """Mistakes in a user's module: told with file and line of the user's own code, and with what to do."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -77,10 +78,17 @@ def test_a_job_that_makes_no_results_is_refused() -> None:
         Hierarchy(Idle)
 
 
-def test_a_module_that_changes_the_folder_when_imported_leaves_the_planner_where_it_is(tmp_path: Path) -> None:
-    before = Path.cwd()
-    (tmp_path / "elsewhere.py").write_text(
-        "import os\nfrom jobs import Job\nos.chdir('/')\nclass Mine(Job):\n    pass\n"
+def test_what_a_module_does_to_the_process_at_its_import_is_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative paths of ours begin in the working directory, and the umask is that of our files."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "moving_job.py").write_text(
+        "import os\nos.chdir('/')\nos.umask(0o777)\nfrom jobs import Job\nclass Mine(Job):\n    pass\n"
     )
-    assert job_class(JobSpec("elsewhere:Mine", folder=str(tmp_path))).__name__ == "Mine"
-    assert Path.cwd() == before
+    umask = os.umask(0o027)
+    try:
+        assert job_class(JobSpec("moving_job:Mine", folder=str(tmp_path))).__name__ == "Mine"
+        assert (Path.cwd(), os.umask(umask)) == (tmp_path, 0o027)
+    finally:
+        os.umask(umask)

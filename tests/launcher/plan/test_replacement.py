@@ -24,6 +24,7 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.config.config import load_config
 from launcher.plan import replacement
+from launcher.plan.guard import Way
 from launcher.plan.plan import make_plan
 from launcher.runs.find import list_runs
 from launcher.runs.submissions import Outcome, update
@@ -108,6 +109,28 @@ def test_a_plan_of_which_nothing_is_computed_is_replaced(tmp_path: Path) -> None
     assert "times.py changed since the plan of" in again.notes[0]
     assert "data.shards: 2 -> 5" in again.notes[0]
     assert others(first.run) == []
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_a_run_that_is_a_link_is_replaced_where_it_lies(tmp_path: Path, computed: bool) -> None:
+    """On the disk that somebody has chosen for it."""
+    config = write_job(tmp_path)
+    run = make_plan(load_config(config)).run
+    (tmp_path / "disk").mkdir()
+    place = run.path.rename(tmp_path / "disk" / "far")
+    run.path.symlink_to(place)
+    if computed:
+        submit(run)
+        with AttemptWriter(run) as writer:
+            writer.commit(0, 8)
+            writer.beat()
+        Outcome(time.time()).write(run, 1)
+    again = make_plan(load_config(config, ["data.shards=5"]), Way.FRESH)
+    assert run.path.is_symlink()
+    assert Plan.read(RunDir(place).plan) == again.plan
+    aside = [path for path in place.parent.iterdir() if path != place]
+    assert [Plan.read(RunDir(path).plan).shard_count for path in aside] == ([2] if computed else [])
+    assert others(run) == []
 
 
 def test_failed_samples_alone_are_no_results(tmp_path: Path) -> None:

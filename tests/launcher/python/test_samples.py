@@ -4,6 +4,7 @@ import datetime
 from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def test_many_rows_keep_their_order_and_widen_their_types(tmp_path: Path) -> Non
         (["a"] * 65_536 + [b"a"], r"of types that do not go together: value: string and binary"),
         ([b"a"] * 65_536 + ["a"], r"of types that do not go together: value: string and binary"),
         ([2**60] * 65_536 + [0.5], r"of types that do not go together"),
+        ([Decimal("0.12345678901234567890")] * 65_536 + [0.5], r"of types that do not go together"),
         (pd.DataFrame([[1, 2]], columns=[0, "0"]), r"two columns have the name '0'"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), r"two columns have the name 'a'"),
         (pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]), r"two columns have the name 'a'"),

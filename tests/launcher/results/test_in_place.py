@@ -117,8 +117,9 @@ def test_single_rows_are_read(found: Results) -> None:
         assert found["text"][row] == expected["text"][row]
     assert found.dataset("vector")[4, 1] == 4.25
     mask = np.arange(ROWS) == 60
-    for rows in ([5, 60], np.array([5, 60]), np.array([5]), mask, mask.tolist(), (), ..., (..., 1), (mask, 2)):
-        key: Any = rows
+    keys: list[Any] = [[5, 60], np.array([5, 60]), np.array([5]), mask, mask.tolist(), (), ..., (..., 1), (mask, 2)]
+    pairs: list[Any] = [([5, 60], [0, 2]), (mask, [1]), ([5, 60], slice(1, 3)), (slice(5, 7), [0, 2]), (5, [0, 2])]
+    for key in (*keys, *pairs, ([5, 6], [[0], [1]])):
         wanted = expected["vector"].copy()
         wanted[BAD] = np.nan
         np.testing.assert_array_equal(found.dataset("vector")[key], wanted[key])

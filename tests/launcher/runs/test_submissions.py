@@ -23,6 +23,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings, Resources, Submission
+from launcher.local.local_executor import LocalExecutor
 from launcher.runs import signs
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, create, in_hand, may_run, newest_by_row, read_submissions, withdraw
@@ -80,6 +81,47 @@ def test_a_file_system_without_links_will_do(run: RunDir, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "link", link)
     assert create(run, submission(1)).number == 2
     assert [one.submission.rows for one in read_submissions(run)] == [TABLE.rows_of([0]), TABLE.rows_of([1])]
+
+
+def test_who_was_killed_where_there_are_no_links_blocks_nothing(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the name and what is to stand under it."""
+
+    class Killed(BaseException):
+        pass
+
+    def link(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    def die(source: Path, target: Path) -> None:
+        if target == run.submission(1):
+            left.extend(path.name for path in run.submissions.glob("*.tmp"))
+            raise Killed
+        really(source, target)
+
+    left: list[str] = []
+    really = os.replace
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(os, "replace", die)
+    with pytest.raises(Killed):
+        create(run, submission(0))
+    assert [name[:11] for name in left] == [".0001.json."]  # which clean takes
+    monkeypatch.undo()
+    assert run.submission(1).stat().st_size == 0
+    assert read_submissions(run) == []
+    assert create(run, submission(0)).number == 2
+    os.utime(run.submission(1), (time.time() - 60,) * 2)  # then nobody is waited for
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
+    assert run.submission_numbers() == [2]
+
+
+def test_who_has_the_name_of_a_submission_so_far_is_waited_for(run: RunDir) -> None:
+    made = create(run, submission(0))
+    content = run.submission(1).read_bytes()
+    run.submission(1).write_bytes(b"")
+    writing = threading.Timer(0.1, run.submission(1).write_bytes, [content])
+    writing.start()
+    assert [one.submission for one in read_submissions(run)] == [made]
+    writing.join()
 
 
 def test_another_error_of_the_file_system_is_not_hidden(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +187,20 @@ def test_a_submission_whose_finalize_job_was_killed_does_not_go_on(run: RunDir) 
     assert may_run(run, replace(made, resources=Resources(attended=True)))
     run.ending(made.number).write_text("{")
     assert may_run(run, made)
+
+
+def test_one_of_another_boot_may_be_another_machine_of_that_name_unless_it_is_silent_since_this_one_was_booted(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(ProcessIdentity.current(), boot="another", start=1)
+    made = create(run, submission(0, process=other.to_json()))
+    assert may_run(run, made)
+    with pytest.raises(RunError, match=f"runs on {other.host}"):
+        LocalExecutor().cancel(run, made)
+    os.utime(run.submission(made.number), (time.time() - 100,) * 2)
+    assert may_run(run, made)
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: 60.0)
+    assert not may_run(run, made)
 
 
 def test_a_finalize_job_that_is_through_at_this_moment_hides_no_submission(

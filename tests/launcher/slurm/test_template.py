@@ -51,6 +51,14 @@ def test_a_sites_script_is_kept_line_by_line() -> None:
     assert [line for line in lines[1:] if not line.startswith("#SBATCH")] == [*kept, "", "exec run"]
 
 
+def test_bytes_that_are_no_utf8_are_kept_as_they_are(tmp_path: Path) -> None:
+    lines = [b"#!/bin/bash", "# Universit\u00e9".encode("latin-1"), b"echo 'a\rb \x85'", b"exec run"]
+    (tmp_path / "site.sbatch").write_bytes(b"\n".join([*lines[:-1], MARKER.encode(), b""]))
+    made = array_template("site", tmp_path / "site.sbatch")
+    script = made.render(made.options, "exec run").encode(errors="surrogateescape")
+    assert script == b"\n".join([*lines, b""])
+
+
 def test_directives_of_the_template_stay_and_others_are_added_before_the_first_command() -> None:
     lines = rendered(SITE, OURS)
     directives = [line for line in lines if line.startswith("#SBATCH")]

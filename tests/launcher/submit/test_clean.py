@@ -83,7 +83,10 @@ def test_the_data_go_and_all_that_is_told_of_the_run_stays(config: Path) -> None
 def test_nothing_goes_unless_somebody_says_so(config: Path) -> None:
     run = run_of(config)
     there = data_of(run)
-    (run.path / ".result.0badcafe.tmp").write_bytes(b"x" * 5000)
+    left, written_now = (run.path / f".{name}.0badcafe.tmp" for name in ("result", "plan.json"))
+    left.write_bytes(b"x" * 5000)
+    os.utime(left, (time.time() - 7200,) * 2)
+    written_now.write_bytes(b"whose writer is about to name it")
     code, said = command("clean", run.path)
     assert code == 2
     assert "add --yes, or --dry-run to see what it would remove" in said

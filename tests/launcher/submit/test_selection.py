@@ -89,7 +89,7 @@ def test_an_attempt_that_outlived_its_submission_keeps_its_shards(run: RunDir) -
 
 def test_a_submission_that_nothing_works_on_is_abandoned_and_its_rows_are_free(run: RunDir) -> None:
     run.outcome(1).unlink()
-    gone = {"host": ProcessIdentity.current().host, "boot": "another", "pid": 1, "start": 1}
+    gone = {**ProcessIdentity.current().to_json(), "pid": 1, "start": 1}
     replace(Submission.read(run.submission(1)), process=gone).write(run.submission(1))
     selection = select(run)
     assert (told(selection)[0], selection.abandoned) == ("0-63", (1,))
@@ -242,7 +242,7 @@ def test_a_rerun_while_something_runs_takes_the_rest(planned: RunDir) -> None:
 
 
 def test_submissions_that_nothing_works_on_end_when_another_is_started(planned: RunDir) -> None:
-    gone = {"host": ProcessIdentity.current().host, "boot": "another", "pid": 1, "start": 1}
+    gone = {**ProcessIdentity.current().to_json(), "pid": 1, "start": 1}
     replace(builders.submit(planned, 1, claims=True), process=gone).write(planned.submission(1))
     assert start(planned).number == 2
     assert Outcome.read(planned, 1)
