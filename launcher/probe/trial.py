@@ -135,6 +135,7 @@ def run_trial(
             time.sleep(_TICK)
     except KeyboardInterrupt:
         stopped = interrupted = True
+    words = last_words(run.log(1, 0)) if stopped else ""  # not what it says of being told to leave
     # Where not even a first batch is done, there is nothing that would be worth waiting for.
     _stop(process, deadline if tail.times else min(deadline, time.monotonic() + _IDLE_SECONDS))
     if not stopped:
@@ -145,7 +146,7 @@ def run_trial(
         commits=tuple(tail.commits),
         last=attempts[0].beat if attempts else None,
         status=process.returncode,
-        words=last_words(run.log(1, 0)),
+        words=words or last_words(run.log(1, 0)),
         peak_memory=memory.bytes,
         stopped=stopped,
         interrupted=interrupted,

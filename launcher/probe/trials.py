@@ -54,6 +54,7 @@ class Trials:
         self._count = 0
         self.measured: list[Measurement] = []
         self.notes: list[str] = []
+        self._words = ""
 
     @property
     def cpus(self) -> int:
@@ -105,9 +106,10 @@ class Trials:
         return self._note_trial(settings, trace, rows, is_first)
 
     def nothing_done(self) -> RunError:
+        said = f"; the last words in the log of its array task: {self._words}" if self._words else ""
         return RunError(
             f"no sample was done within {self.seconds:.0f} s, so nothing is known: give it more time, --seconds "
-            f"{10 * self.seconds:.0f}; the Job's setup and its first sample have to fit in"
+            f"{10 * self.seconds:.0f}; the Job's setup and its first sample have to fit in{said}"
         )
 
     def _row_count(self, settings: TrialSettings) -> int:
@@ -120,7 +122,7 @@ class Trials:
         self, settings: TrialSettings, trace: Trace, rows: Sequence[int], is_first: bool
     ) -> Measurement | None:
         """Keeps what the trial measured, if it measured something, and notes what went wrong in it."""
-        problem, found = trace.problem, None
+        problem, found, self._words = trace.problem, None, trace.words
         # Settings that do not last to the end are none to choose.
         counts = is_first or problem is None
         if counts and any(len(commit.failed) < commit.stop - commit.start for commit in trace.commits):

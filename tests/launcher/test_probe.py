@@ -89,6 +89,13 @@ class Stuck(Job):
     def process(self, batch):
         return {"y": batch}
 
+class Killed(Job):
+    def load(self, sample):
+        return 1
+    async def process_sample(self, item, seed):
+        import os
+        os.kill(os.getpid(), 9)
+
 class Failing(Job):
     def __init__(self, share: float = 1.0):
         self.share = share
@@ -612,6 +619,11 @@ def test_batches_that_take_too_long_are_made_smaller(tmp_path: Path, scratch: Pa
     done = probed(written(tmp_path, "Crawling", node={"batch_size": 1000}), 12, "--json")
     assert values(done)["node.batch_size"] < 100
     assert any("no batch of 1000 was done" in note for note in document(done)["notes"])
+
+
+@pytest.mark.thorough
+def test_where_each_process_is_killed_that_is_told(tmp_path: Path, scratch: Path) -> None:
+    assert "process 0 died of signal 9 (SIGKILL)" in probed_in_vain(written(tmp_path, "Killed"), 5)
 
 
 def test_a_sample_longer_than_all_the_time_is_told(tmp_path: Path, scratch: Path) -> None:
