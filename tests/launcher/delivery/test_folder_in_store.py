@@ -122,6 +122,19 @@ def test_folders_below_it_and_several_manifests_are_as_in_an_export(tmp_path: Pa
     assert f"{URL}/label/zarr.json: is gone" in said
 
 
+def test_a_run_that_is_computed_afresh_replaces_what_the_one_before_has_put_there(
+    config: Path, store: ObjectStore
+) -> None:
+    assert go_on(config)[0] == 0
+    (config.parent / "data.csv").write_text("x\n" + "".join(f"{row}\n" for row in range(120)))
+    assert command("plan", config, "--fresh")[0] == 0
+    assert status(config.parent, run_of(config))["state"] == "planned"
+    code, said = go_on(config)
+    assert code == 0, said
+    assert labels(store) == list(range(120))
+    assert command("verify", run_of(config).path)[0] == 0
+
+
 def test_the_frozen_config_says_where_the_result_goes_and_in_which_format(config: Path, store: ObjectStore) -> None:
     assert command("plan", config)[0] == 0
     assert load_config(run_of(config).config).result_form == load_config(config).result_form
