@@ -15,7 +15,8 @@ def begun(call: Callable[[], _Found]) -> "Future[_Found]":
     def work() -> None:
         try:
             answer.set_result(call())
-        except Exception as error:  # it is raised where somebody waits for the answer
+        # It is raised where somebody waits for the answer, all of it: what panics in Rust is no Exception.
+        except BaseException as error:
             answer.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()

@@ -122,7 +122,7 @@ def _with_few_modes(image: "Image") -> "Image":
     image = in_8_bits(image)
     if image.has_transparency_data:
         return image.convert("RGBA")
-    return image.copy() if image.mode in _WITH_PROFILE else image.convert("RGB")
+    return image if image.mode in _WITH_PROFILE else image.convert("RGB")
 
 
 def _in_srgb(image: "Image") -> "Image":

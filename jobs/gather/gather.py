@@ -70,7 +70,7 @@ def gather(
             _refuse_missing(run, plan, surveyed, paths)
         volumes = [cut(one.survey, cutters.get(one.part)) for one in surveyed]
         reports = [
-            (keep and _kept(run, plan, one, own, result.path))
+            (keep and _kept(run, plan, one, own, result.path, progress))
             or Gathering(
                 run,
                 plan,
@@ -89,12 +89,19 @@ def gather(
     return replace(total, new_code=tuple(new_code))
 
 
-def _kept(run: RunDir, plan: Plan, one: Surveyed, volumes: Sequence[Volume], path: Path) -> GatherReport | None:
+def _kept(
+    run: RunDir, plan: Plan, one: Surveyed, volumes: Sequence[Volume], path: Path, progress: Progress | None
+) -> GatherReport | None:
     """The report of a result that is there as it would be made now, of as many files; None where it is not."""
     started, files = time.monotonic(), [file.path for file in indexed_files(path)]
     if not path.is_file() or (len(files) or 1) != len(volumes) or read_seal(path) != (seal := one.seal(plan)):
         return None
-    if check_result(run, plan, one, path, lambda row: None):
+
+    def advance(done: int) -> None:  # the part's rows come before those that are compared
+        if progress:
+            progress(one.part.start + done - one.part.rows, plan.rows)
+
+    if check_result(run, plan, one, path, advance):
         return None
     size, seconds = sum(file.stat().st_size for file in (path, *files)), time.monotonic() - started
     return GatherReport.of(path, one.part, one.survey, seal, size=size, files=len(volumes), seconds=seconds)

@@ -7,7 +7,7 @@ import numpy as np
 
 def is_cut_off(answer: dict[str, Any]) -> bool:
     """Whether one of its choices was ended by max_tokens."""
-    return any(choice["finish_reason"] == "length" for choice in answer["choices"])
+    return any(choice.get("finish_reason") == "length" for choice in answer["choices"])
 
 
 def outputs_of(answer: dict[str, Any], asked: int, *, logprobs: bool) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def end(spare: Collection[int] = (), *, ask: bool = True) -> list[int]:
     began = time.monotonic()
     asked: set[int] = set()
     pause = 0.001
-    while left := _reap(spare):
+    while left := reap(spare):
         waited = time.monotonic() - began
         if waited > _ASKED_SECONDS + _KILLED_SECONDS:
             return left
@@ -50,7 +50,7 @@ def end(spare: Collection[int] = (), *, ask: bool = True) -> list[int]:
 
 def kill(spare: Collection[int]) -> list[int]:
     """SIGKILL to all children but these, without waiting: what is below them comes up as they die. Returns those."""
-    left = _reap(spare)
+    left = reap(spare)
     _send(left, signal.SIGKILL)
     return left
 
@@ -62,7 +62,7 @@ def _send(pids: Collection[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def _reap(spare: Collection[int]) -> list[int]:
+def reap(spare: Collection[int]) -> list[int]:
     """Waits for the children that are dead; returns those that live."""
     while found := [pid for pid in children() if pid not in spare]:
         # What one that has just died had started was its own when we looked, and is ours now: so none left is no answer yet.

@@ -44,7 +44,7 @@ def main() -> NoReturn:
         print(error.strerror, file=sys.stderr)
         sys.exit(NOT_STARTED)
     while program.poll() is None and os.getppid() == parent and signal.sigwait(_NEWS) != signal.SIGTERM:
-        pass
+        descendants.reap(spare=[program.pid])  # what it has left running for a while
     code = program.returncode or 0
     descendants.end()
     if code < 0:

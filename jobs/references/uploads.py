@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import md5
 from pathlib import Path
@@ -191,8 +192,9 @@ class _Upload:
 
     def _remove_own(self) -> None:
         """Removes what has become of this upload; what somebody else has put there since stays."""
-        if describe(self._url).tag == self._made:
-            remove([self._url])
+        with suppress(FileNotFoundError):
+            if describe(self._url).tag == self._made:
+                remove([self._url])
 
     @property
     def _tag(self) -> str:

@@ -126,9 +126,9 @@ def _files(place: ResultPlace) -> dict[str, Path]:
 
 def _begin_folder(place: ResultPlace, files: Mapping[str, Path]) -> None:
     """Notes what is to be there, so that it is known as the run's own; from here on nothing says that the folder is whole."""
-    before = place.delivered.files if place.delivered else ()
-    coming = tuple(SentFile(url, path.stat().st_size, "") for url, path in files.items())
-    Delivered(place.url, "", (*before, *coming)).write(place.run, place.part.name)
+    known = {file.url: file for file in place.delivered.files} if place.delivered else {}
+    known |= {url: SentFile(url, path.stat().st_size, "") for url, path in files.items()}
+    Delivered(place.url, "", tuple(known.values())).write(place.run, place.part.name)
     remove([url for url, path in files.items() if path.name == RESULT])
 
 

@@ -26,10 +26,7 @@ def verify_results(
     places = result_places(run, Plan.read(run.plan), submissions)
     with tempfile.TemporaryDirectory(prefix="launcher-verify-", ignore_cleanup_errors=True) as folder:
         copies = RunDir(Path(folder)).outgoing_to(store)
-        found = [
-            _read(place) if place.is_folder else _fetched(place, run.result_of(place.part.name, copies))
-            for place in places
-        ]
+        found = [_found(place, run.result_of(place.part.name, copies)) for place in places]
         report = verify(run, output=copies, progress=progress)
     return _of_stores(report, places, found, store)
 
@@ -49,23 +46,19 @@ def _of_stores(
     return replace(report, parts=tuple(reports), result=there, result_problems=told)
 
 
-def _fetched(place: ResultPlace, copy: Path) -> list[str]:
-    """Copies what is in the store; what is not as it was written, in words."""
+def _found(place: ResultPlace, copy: Path) -> list[str]:
+    """What is not in the store as it was written, in words; HDF5 is copied, to be compared with the journals."""
+    if not (place.delivered and place.exists):
+        return []
+    if place.is_folder:
+        return list(differing(place.delivered.files))
     copy.parent.mkdir(parents=True, exist_ok=True)
-    return list(fetch(place.delivered.files, copy.parent)) if place.delivered else []
-
-
-def _read(place: ResultPlace) -> list[str]:
-    """Reads all of a folder in the store; what is not as it was written, in words."""
-    files = place.delivered.files if place.delivered else ()
-    if not all(file.hash for file in files):
-        return [f"{place.url}: is not whole: its upload was ended"]
-    return list(differing(files))
+    return list(fetch(place.delivered.files, copy.parent))
 
 
 def _of_store(report: VerifyReport, place: ResultPlace, found: Sequence[str]) -> VerifyReport:
     """A report of a copy as one of what is in the store."""
-    if place.delivered is None:
+    if not place.exists:
         return report
     told = tuple(problem.replace(str(report.result), place.url) for problem in report.result_problems)
     return replace(report, result=place.url, result_problems=(*found, *told))

@@ -115,7 +115,8 @@ def frozen_config(config: Config) -> str:
         kept = {name: list(map(escaped, sources)) for name, sources in named.items()}
         data["data"]["manifest"] = kept.get("", kept)
     data["after"] = [escaped(upstream_path(config, text)) for text in config.after]
-    data["output"]["path"] = escaped(config.output_path) if config.output_path else None
+    place = config.output_path or config.result_form.store
+    data["output"]["path"] = escaped(place) if place else None
     if config.template_path is not None:
         data["slurm"]["template"] = escaped(config.template_path)
     head = f"# Frozen at planning; planned from {config.path.absolute()}\n"

@@ -7,15 +7,16 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from jobs.errors import ConflictError
+from jobs.errors import ConflictError, RunError
 from jobs.storage.attempts import Attempts
 from jobs.storage.files import fsync_folder
 from jobs.storage.locks import has_name, try_lock
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from launcher.runs.delivered import Delivered
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
 from launcher.runs.result_place import result_places
@@ -71,8 +72,7 @@ def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Pa
         results = [place.path for place in result_places(run, known, read_submissions(run)) if not place.url]
         stamp = time.strftime("%Y%m%d-%H%M%S")
         old = RunDir(run.path.with_name(name_aside(name, stamp) if set_aside else f".{name}.{os.urandom(4).hex()}"))
-        if run.downstream.is_dir():  # who waits for the run waits for the new one
-            shutil.copytree(run.downstream, new.downstream)
+        _hand_on(run, known, new)
         if old.path.exists():
             old = RunDir(old.path.with_name(f"{old.name}-{os.urandom(2).hex()}"))
         os.rename(run.path, old.path)
@@ -93,6 +93,16 @@ def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Pa
         if result.exists():  # one that lies elsewhere is not to be taken for that of the new plan
             result.rename(result.with_name(f"{result.stem}.{stamp}{result.suffix}"))
     return old.path
+
+
+def _hand_on(run: RunDir, known: Plan, new: RunDir) -> None:
+    """Who waits for the run waits for the new one; what it has put into a store is the new one's to replace."""
+    if run.downstream.is_dir():
+        shutil.copytree(run.downstream, new.downstream)
+    for part in known.results:
+        with suppress(RunError):  # of a record that is damaged
+            if delivered := Delivered.read(run, part.name):
+                delivered.as_names().write(new, part.name)
 
 
 @contextmanager

@@ -147,11 +147,15 @@ def _workers_reason(chosen: Measurement, measured: Sequence[Measurement]) -> str
 def _size_reason(chosen: Measurement, measured: Sequence[Measurement]) -> str:
     """Of the size of batches, or of samples in flight."""
     own = chosen.settings
-    others = [m for m in measured if (m.settings.processes, m.settings.workers) == (own.processes, own.workers)]
+    others = [
+        m
+        for m in measured
+        if (m.settings.processes, m.settings.workers) == (own.processes, own.workers) and m.settings != own
+    ]
     if not own.in_flight:
-        listed = [f"{short_number(m.rate)} in batches of {m.settings.batch_size}" for m in others if m is not chosen]
+        listed = [f"{short_number(m.rate)} in batches of {m.settings.batch_size}" for m in others]
     else:
-        listed = [f"{short_number(m.rate)} with {m.settings.in_flight}" for m in others if m is not chosen]
+        listed = [f"{short_number(m.rate)} with {m.settings.in_flight}" for m in others]
         listed.append(f"half of the samples then take {chosen.median:.3g} s or more")
     return ", ".join([f"{short_number(chosen.rate)} samples/s", *(listed or ["no other size was measured"])])
 

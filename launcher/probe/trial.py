@@ -15,7 +15,7 @@ from jobs.kinds import EndReason
 from jobs.machine.devices import CPU_SHARE
 from jobs.storage.attempts import Attempts
 from jobs.storage.beats import Beat
-from jobs.storage.journal import decode
+from jobs.storage.journal import decode, ended_lines, is_of
 from jobs.storage.plans import Plan
 from jobs.storage.records import Commit, Commits
 from jobs.storage.rundir import RunDir
@@ -188,22 +188,14 @@ class _Tail:
 
     def read(self) -> None:
         """Looks for new lines."""
-        for line in self._new_lines():
-            # Only commits are decoded, for the task needs the CPUs now.
-            record = decode(line) if b'"type":"commits"' in line[:40] else None
-            if isinstance(record, Commits):
-                self.commits += record.commits
-                self.times += [time.monotonic() - self._started] * len(record.commits)
-
-    def _new_lines(self) -> list[bytes]:
-        """A line without its end is left for the next time: it is being written."""
-        for journal in self._folder.glob("*.journal"):
-            with journal.open("rb") as file:
-                file.seek(self._read)
-                lines, end, _ = file.read().rpartition(b"\n")
-            self._read += len(lines) + len(end)
-            return lines.split(b"\n")
-        return []
+        for journal in self._folder.glob("*.journal"):  # of one attempt
+            for end, line in ended_lines(journal, self._read):
+                self._read = end
+                # Only commits are decoded, for the task needs the CPUs now.
+                record = decode(line) if is_of(line, Commits) else None
+                if isinstance(record, Commits):
+                    self.commits += record.commits
+                    self.times += [time.monotonic() - self._started] * len(record.commits)
 
 
 def output_bytes(trace: Trace) -> int:

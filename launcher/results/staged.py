@@ -3,6 +3,7 @@
 A copy comes whole before anything of it is read, and goes when it is closed, or with its process.
 """
 
+import os
 import shutil
 import tempfile
 import weakref
@@ -12,7 +13,7 @@ from pathlib import Path
 import xxhash
 
 from jobs.errors import DamageError, InputError, RunError
-from jobs.gather.result_index import read_index
+from jobs.gather.result_index import indexed_files
 from jobs.references.stores import check_url, describe, read_chunks
 from jobs.references.uploads import SentFile, explained, hash_of
 from launcher.results.results import Results
@@ -20,13 +21,16 @@ from launcher.results.split_table import open_result
 
 
 class StagedResults(Results):
-    """The result at a ``url``, read from a copy in ``folder``, which goes when it is closed."""
+    """The result at a ``url``, read from a copy in ``folder``, which goes when it is closed.
+
+    In a process that was forked meanwhile, or got it sent (a DataLoader's worker), it is the same copy, which stays then.
+    """
 
     def __init__(self, path: Path, url: str, folder: Path) -> None:
         super().__init__(open_result(path))
         self.path = url
-        self._folder = folder
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._folder, self._owner = folder, os.getpid()
+        weakref.finalize(self, _remove, folder, self._owner)
 
     @property
     def shortfall(self) -> str:
@@ -34,7 +38,12 @@ class StagedResults(Results):
 
     def close(self) -> None:
         super().close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        _remove(self._folder, self._owner)
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def open_url(url: str, files: Sequence[SentFile] = ()) -> StagedResults:
@@ -45,12 +54,16 @@ def open_url(url: str, files: Sequence[SentFile] = ()) -> StagedResults:
     """
     check_url(url)
     folder = Path(tempfile.mkdtemp(prefix="launcher-result-"))
+    copy = folder / url.rpartition("/")[2]
     try:
         if not files:
-            _fetch_unknown(url, folder)
+            _fetch_unknown(url, copy)
         if problems := list(fetch(files, folder)):
             raise DamageError("\n".join(problems))
-        return StagedResults(folder / url.rpartition("/")[2], url, folder)
+        return StagedResults(copy, url, folder)
+    except (InputError, DamageError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise type(error)(str(error).replace(str(copy), url)) from error
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -77,13 +90,13 @@ def _compared(files: Sequence[SentFile], read: Callable[[str], str]) -> Iterator
             raise RunError(f"{explained(error)}; it cannot be read from here") from error
 
 
-def _fetch_unknown(url: str, folder: Path) -> None:
+def _fetch_unknown(url: str, copy: Path) -> None:
     """Copies a result, and the files that it is the index of."""
     try:
-        _copy(url, folder)
-        for file in read_index(folder / url.rpartition("/")[2]):
+        _copy(url, copy.parent)
+        for file in indexed_files(copy):
             url = f"{url.rpartition('/')[0]}/{file.path.name}"
-            _copy(url, folder)
+            _copy(url, copy.parent)
     except FileNotFoundError:
         raise InputError(f"{url}: there is no such object") from None
 

@@ -14,12 +14,24 @@ from jobs.storage.rundir import RunDir
 
 @dataclass(frozen=True)
 class Delivered:
-    """``url`` is that of the result, or of its index, the last of all ``files``. ``seal``: "" of one that is not complete."""
+    """``url`` is that of the result, or of its index, the last of all ``files``. ``seal``: "" of one that is not complete.
+
+    A folder's is written before, too, without hashes of what is on its way; so is that of a run in the place of another.
+    """
 
     url: str
     seal: str
     files: tuple[SentFile, ...]
     time: float = field(default_factory=time.time)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether all were seen in the store; of files that are on their way only the names are known."""
+        return all(file.hash for file in self.files)
+
+    def as_names(self) -> Self:
+        """The same objects, of which nothing is said but that a result may take their place."""
+        return dataclasses.replace(self, seal="", files=tuple(dataclasses.replace(one, hash="") for one in self.files))
 
     @property
     def size(self) -> int:

@@ -39,20 +39,20 @@ class ResultPlace:
 
     @cached_property
     def delivered(self) -> Delivered | None:
-        """What is there of it in its store."""
+        """What the run has put, or begun to put, into its store."""
         found = Delivered.read(self.run, self.part.name) if self.url else None
         return found if found and found.url == self.url else None
 
     @property
     def exists(self) -> bool:
-        return self.delivered is not None if self.url else self.path.exists()
+        return bool(self.delivered and self.delivered.is_there) if self.url else self.path.exists()
 
     @property
     def seal(self) -> str | None:
         """As of read_seal. Raises OSError where nothing is there."""
         if not self.url:
             return read_seal(self.path)
-        if self.delivered is None:
+        if not (self.delivered and self.delivered.is_there):
             raise FileNotFoundError(self.url)
         return self.delivered.seal
 

@@ -111,6 +111,19 @@ def test_an_upload_that_is_ended_leaves_nothing(
     assert store.uploads == {}
 
 
+def test_a_client_that_panics_is_not_waited_for(
+    tmp_path: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which in Rust is no Exception."""
+
+    def put(*_: object, **__: object) -> None:
+        raise GeneratorExit("panicked")
+
+    monkeypatch.setattr("obstore.put", put)
+    with pytest.raises(GeneratorExit, match="panicked"):
+        send(made(tmp_path, 10), URL)
+
+
 def test_what_a_store_refuses_for_a_while_is_tried_again(
     tmp_path: Path,
     store: ObjectStore,

@@ -52,3 +52,12 @@ def test_a_program_ends_as_it_does_without_a_warden(command: list[str], code: in
     done = subprocess.run(guarded(command), capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == code
     assert done.stderr == ("No such file or directory\n" if code == 127 else "")
+
+
+def test_what_a_program_has_left_running_leaves_no_zombie() -> None:
+    program = "sh -c 'sleep 0.01 & echo $!'; read line"
+    with psutil.Popen(guarded(["sh", "-c", program]), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as warden:
+        left = int(warden.stdout.readline())
+        wait_until(lambda: not psutil.pid_exists(left))
+        warden.stdin.close()
+        assert warden.wait(PATIENCE) == 1

@@ -361,6 +361,12 @@ def test_every_recommendation_has_its_reason_and_what_it_was(config: Config) -> 
     assert expected.gpu_hours == 0
 
 
+def test_what_is_chosen_is_not_told_as_another_size_where_it_was_measured_twice(config: Config) -> None:
+    measured = [measurement(batch_size=8, rate=rate) for rate in (100, 100)] + [measurement(batch_size=16, rate=101)]
+    told, _ = advised(config, choose_size(pool(measured)), pool(measured))
+    assert told["node.batch_size"].reason == "100 samples/s, 101 in batches of 16"
+
+
 def test_samples_per_shard_stays_the_way_to_say_it(tmp_path: Path) -> None:
     config = load_config(launcher_runs.write_config(tmp_path, shards=None, data={"samples_per_shard": 10}))
     told, expected = advised(config, measurement())

@@ -76,9 +76,10 @@ def _drained(pipes: Sequence[int], arguments: Sequence[str], timeout: float) -> 
 def _server(path: str) -> socket.socket:
     """The process that forks; it ends with this one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    own = {name: value for name, value in os.environ.items() if name != "TMPDIR"}  # of the one test that came first
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
-        env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},  # who has threads should not fork
+        env={**own, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},  # who has threads should not fork
         pass_fds=[theirs.fileno()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -272,6 +272,12 @@ def test_progress_counts_rows_up_to_all(run: RunDir) -> None:
 
     assert seen[-1] == (64, 64)
     assert seen == sorted(seen)
+    seen.clear()
+    made = run.result.stat()
+    gather(run, progress=lambda done, total: seen.append((done, total)), keep=True)
+
+    assert seen[-1] == (64, 64)
+    assert run.result.stat() == made, "it is compared, and stays"
 
 
 def test_a_run_whose_samples_all_failed_has_a_result_without_outputs(tmp_path: Path) -> None:

@@ -114,6 +114,10 @@ def test_a_result_goes_to_the_store_by_itself_and_all_commands_know_where_it_is(
         assert found["label"].tolist() == same["label"].tolist() == list(range(100))
         assert str(found.path) == str(same.path) == URL
         folder = same.table.path.parent
+        if not (child := os.fork()):
+            same.close()
+            os._exit(0)
+        os.waitpid(child, 0)
         assert folder.exists()
     assert not folder.exists()
     assert results.result_path(run) == URL
@@ -330,6 +334,12 @@ def test_an_object_that_is_damaged_in_the_store_is_seen_by_verify_and_replaced_b
     assert command("verify", run.path)[0] == 0
     path.unlink()
     assert f"{URL}: is gone" in command("verify", run.path)[1]
+
+
+def test_what_is_in_the_store_and_is_no_result_is_called_by_its_url(store: ObjectStore) -> None:
+    (store.folder / "bucket" / "table.csv").write_text("x\n1\n")
+    with pytest.raises(InputError, match=r"^s3://bucket/table.csv: not a result \(no HDF5 file\)"):
+        results.open("s3://bucket/table.csv")
 
 
 def test_a_store_that_cannot_be_asked_is_not_taken_for_damage(config: Path, store: ObjectStore) -> None:
