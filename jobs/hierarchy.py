@@ -15,7 +15,8 @@ from typing import Any, Literal, NoReturn, Self
 
 import jobs.library
 from jobs.errors import InputError, SampleFailed, described
-from jobs.job import Job, check_work, takes_samples
+from jobs.job import Job, takes_samples
+from jobs.job_check import check_work
 from jobs.library.batch_size import BatchSize
 from jobs.library.caller_messages import Setup
 from jobs.library.exchange import LARGEST_BATCH

@@ -24,7 +24,6 @@ from jobs.tensors import can_be_stacked, is_tensor
 __all__ = [
     "Context",
     "Job",
-    "check_work",
     "has_reduce",
     "job_class",
     "make_job",
@@ -212,15 +211,6 @@ def takes_samples(cls: type[Job]) -> bool:
             f"job.class: {cls.__name__}.process_sample is a plain function; valid: `async def process_sample`"
         )
     return True
-
-
-def check_work(cls: type[Job]) -> None:
-    """Raises InputError where the Job has nothing that makes results: each sample would fail."""
-    if cls.process is Job.process and cls.process_sample is Job.process_sample:
-        raise InputError(
-            f"job.class: {cls.__name__} has neither process nor process_sample; valid: a class with "
-            "`def process(self, batch)`, which returns {output name: array}, or `async def process_sample(self, item, seed)`"
-        )
 
 
 def needed_columns(job: Job) -> Collection[str]:
