@@ -30,7 +30,7 @@ HALLS = {
         "jobs.tracebacks",
         "jobs.variables",
     },
-    "jobs job": {"jobs.job", "jobs.job_folder", "jobs.parameters", "jobs.inputs"},
+    "jobs job": {"jobs.job", "jobs.job_check", "jobs.job_folder", "jobs.parameters", "jobs.inputs"},
     "launcher base": {
         "launcher",
         "launcher.examples",

@@ -56,7 +56,7 @@ class _Bare(Job):
 
 class _Free(Job):
     @staticmethod
-    def load(sample: Any) -> Any:  # type: ignore[override]
+    def load(sample: Any) -> Any:
         return sample["x"]
 
     def process(self, batch: Any, *more: Any, scale: float = 1.0) -> dict[str, Any]:
