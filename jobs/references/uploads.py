@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import md5
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import xxhash
 
 from jobs.deadline import begun
+from jobs.references.sent_file import SentFile
 from jobs.references.stores import asking, describe, is_url, located, read_chunks
 
 # Of an object that is written in parts: S3 takes 10,000 of them. All that are on their way are in memory, and each has half a
@@ -43,15 +43,6 @@ _ADVICE = {
 }
 
 Tick = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class SentFile:
-    """An object as it was written: its size in bytes, and the xxh3 (128 bits) of these."""
-
-    url: str
-    size: int
-    hash: str
 
 
 def explained(error: OSError) -> str:

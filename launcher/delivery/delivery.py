@@ -18,8 +18,9 @@ from jobs.gather.gather_report import GatherReport
 from jobs.gather.gathering import Progress
 from jobs.gather.new_result import NewResult
 from jobs.gather.result_index import located, read_index
+from jobs.references.sent_file import SentFile
 from jobs.references.stores import check_url
-from jobs.references.uploads import SentFile, Tick, explained, remove, send
+from jobs.references.uploads import Tick, explained, remove, send
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import ResultForm

@@ -14,8 +14,9 @@ import xxhash
 
 from jobs.errors import DamageError, InputError, RunError
 from jobs.gather.result_index import indexed_files
+from jobs.references.sent_file import SentFile
 from jobs.references.stores import check_url, describe, read_chunks
-from jobs.references.uploads import SentFile, explained, hash_of
+from jobs.references.uploads import explained, hash_of
 from launcher.results.results import Results
 from launcher.results.split_table import open_result
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from jobs.references.uploads import SentFile
+from jobs.references.sent_file import SentFile
 from jobs.storage import checked_json
 from jobs.storage.files import intact, write_bytes
 from jobs.storage.rundir import RunDir
