@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,8 @@ class WorkerArray:
         """All at once, as where the node dies."""
         everyone = self.processes()
         for process in everyone:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # some end with the one before them, or by themselves
+                process.kill()
         psutil.wait_procs(everyone, 10)
         self.codes(10)
 
