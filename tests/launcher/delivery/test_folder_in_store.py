@@ -1,32 +1,22 @@
 """output.format: a result in a store in the format of another program: a folder there that is whole, or says that it is not."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from jobs.errors import RunError
-from jobs.references.stores import _store
 from launcher import results
 from launcher.config.config import load_config
 from launcher.runs.delivered import Delivered
-from tests.support.instant_executor import command, go_on, instant_executor
+from tests.support.instant_executor import command, go_on
 from tests.support.launcher_runs import run_of, status, write_config
-from tests.support.object_store import ObjectStore, serving
+from tests.support.object_store import ObjectStore
 
 pytest.importorskip("obstore")
 
 URL = "s3://bucket/a/vectors"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ObjectStore]:
-    (tmp_path / "store" / "bucket").mkdir(parents=True)
-    with serving(tmp_path / "store") as found, instant_executor():
-        _store.cache_clear()
-        yield found
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -31,20 +30,12 @@ from tests.support.launcher_runs import (
     status,
     write_config,
 )
-from tests.support.object_store import ObjectStore, serving
+from tests.support.object_store import ObjectStore
 from tests.support.patience import PATIENCE
 
 pytest.importorskip("obstore")
 
 URL = "s3://bucket/a/vectors.h5"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ObjectStore]:
-    (tmp_path / "store" / "bucket").mkdir(parents=True)
-    with serving(tmp_path / "store") as found, instant_executor():
-        _store.cache_clear()
-        yield found
 
 
 @pytest.fixture
