@@ -19,7 +19,6 @@ from jobs.gather.result_index import indexed_files
 from jobs.gather.result_place import holds_complete, objection
 from jobs.gather.shortfall import shortfall
 from jobs.gather.survey import Surveyed, survey_results
-from jobs.gather.verify import check_result
 from jobs.gather.volumes import Volume, VolumeCutter, cut
 from jobs.job import has_reduce, make_job
 from jobs.storage.code import changed, told
@@ -93,6 +92,8 @@ def _kept(
     run: RunDir, plan: Plan, one: Surveyed, volumes: Sequence[Volume], path: Path, progress: Progress | None
 ) -> GatherReport | None:
     """The report of a result that is there as it would be made now, of as many files; None where it is not."""
+    from jobs.gather.verify import check_result  # only results on their way to a store are kept
+
     started, files = time.monotonic(), [file.path for file in indexed_files(path)]
     if not path.is_file() or (len(files) or 1) != len(volumes) or read_seal(path) != (seal := one.seal(plan)):
         return None

@@ -14,8 +14,8 @@ class GatherReport:
     """``bytes`` is the size of the result, in ``files`` files; ``damaged`` are rows left out as missing.
 
     With several manifests, ``parts`` has a report of each by its ``name``, and the other fields are of all of them:
-    ``path`` has {manifest} for their names. ``url``: of one that went to a store from
-    there. ``new_code`` are the files of a Job that folds which had changed since the plan.
+    ``path`` has {manifest} for their names. ``url``: where in a store it went from there. ``new_code`` are the files of a Job
+    that folds which had changed since the plan.
     """
 
     path: Path

@@ -36,6 +36,7 @@ class StoredRows:
         self._run = run
         self._plan = plan
         self._surveyed = surveyed
+        self.survey = surveyed.survey
         self.rows = surveyed.part.rows
         self.outputs = {output.name: output for output in sorted(surveyed.survey.outputs, key=lambda one: one.name)}
         in_order = tuple(self.outputs.values())
@@ -72,13 +73,13 @@ class StoredRows:
 
     @property
     def complete(self) -> bool:
-        return self._surveyed.survey.whole
+        return self.survey.whole
 
     @property
     def shortfall(self) -> list[str]:
         """What keeps it from being complete, in words."""
-        found = list(shortfall(self._run, self._plan, [self._surveyed.survey]))
-        if lost := self._surveyed.survey.lost:  # they count as done, so that is no word of theirs
+        found = list(shortfall(self._run, self._plan, [self.survey]))
+        if lost := self.survey.lost:  # they count as done, so that is no word of theirs
             shards = Spans.of_numbers({damage.shard for damage in lost})
             found.append(
                 f"{counted(len(lost), 'batch is', 'batches are')} not on disk as written, in shards {shards.brief()}: "
@@ -92,7 +93,7 @@ class StoredRows:
         return self._surveyed.seal(self._plan)
 
     def provenance(self) -> dict[str, Any]:
-        return provenance(self._run, self._plan, self._surveyed.part, self._surveyed.survey)
+        return provenance(self._run, self._plan, self._surveyed.part, self.survey)
 
     def folds(self) -> bool:
         """Whether the Job folds its results, which only gather does. Raises InputError where it cannot be imported here."""

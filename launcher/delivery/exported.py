@@ -3,12 +3,9 @@
 import shutil
 import time
 
-import numpy as np
-
 from jobs.errors import IncompleteError
 from jobs.gather.gather_report import GatherReport
 from jobs.gather.gathering import Progress
-from jobs.gather.result_file import FAILED, MISSING, OK
 from jobs.storage.submission import ResultForm
 from launcher.export.export import FILE_BYTES, export
 from launcher.results.results import Results
@@ -32,18 +29,7 @@ def exported(place: ResultPlace, form: ResultForm, *, allow_missing: bool, progr
             )
         size = form.max_file_size or FILE_BYTES
         done = export(found, place.path, form.format, file_bytes=size, progress=progress)
-        counts = np.bincount(found.status, minlength=3).tolist()
-        return GatherReport(
-            path=place.path,
-            complete=found.complete,
-            rows=done.rows,
-            ok=counts[OK],
-            failed=counts[FAILED],
-            missing=counts[MISSING],
-            bytes=done.bytes,
-            damaged=(),
-            seconds=time.monotonic() - started,
-            name=place.part.name,
-            seal=table.stored.seal if found.complete else None,
-            files=done.files,
+        seal, seconds = table.stored.seal if found.complete else None, time.monotonic() - started
+        return GatherReport.of(
+            place.path, place.part, table.stored.survey, seal, size=done.bytes, files=done.files, seconds=seconds
         )

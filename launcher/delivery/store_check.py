@@ -10,7 +10,6 @@ from jobs.gather.verify import VerifyReport, verify
 from jobs.references.stores import check_url
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from launcher.results.staged import differing, fetch
 from launcher.runs.result_place import ResultPlace, result_places
 from launcher.runs.submissions import SubmissionState, chosen_form, chosen_output
 
@@ -48,6 +47,8 @@ def _of_stores(
 
 def _found(place: ResultPlace, copy: Path) -> list[str]:
     """What is not in the store as it was written, in words; HDF5 is copied, to be compared with the journals."""
+    from launcher.results.staged import differing, fetch  # most results are files, and need none of it
+
     if not (place.delivered and place.exists):
         return []
     if place.is_folder:

@@ -17,7 +17,6 @@ from jobs.storage.rundir import RunDir
 from launcher.catalogue.param_types import check_params
 from launcher.config.config import Config
 from launcher.config.origins import Problem
-from launcher.delivery import store_place
 from launcher.patience import telling
 
 
@@ -90,6 +89,8 @@ def output_problems(config: Config) -> list[Problem]:
 
 
 def _store_problems(config: Config, store: str, names: Sequence[str | None]) -> list[Problem]:
+    from launcher.delivery import store_place  # few results go to a store
+
     run, format_ = RunDir(config.run_folder), config.output.format
     with telling(f"trying whether results may be written to {store}"):
         found = [(("output", "path"), store_place.problem(store, run, name, is_folder=bool(format_))) for name in names]

@@ -197,7 +197,7 @@ def _seals(run: RunDir, submission: Submission, tick: Callable[[], None]) -> tup
         from jobs.gather.stored_check import check_stored
 
         return check_stored(run)
-    from launcher.delivery.delivery import write_result
+    from launcher.delivery.destination import write_result
 
     output = Path(submission.resources.output) if submission.resources.output else None
     form, patience = submission.resources.form, _Patience(run)

@@ -77,7 +77,7 @@ def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:
     status = reader.read()
     if status.state is RunState.COMPLETE:
         return status
-    from launcher.delivery.delivery import write_result
+    from launcher.delivery.destination import write_result
 
     write_result(run, output=config.output_path, form=config.result_form)
     start_waiting(run)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def gather_result(run: RunDir, *, allow_missing: bool = False) -> "GatherReport":
     """Errors as in gather. What a Job that folds its results prints goes to stderr."""
-    from launcher.delivery.delivery import write_result
+    from launcher.delivery.destination import write_result
     from launcher.submit.downstream import start_waiting
 
     with contextlib.redirect_stdout(sys.stderr):

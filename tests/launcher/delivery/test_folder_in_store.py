@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.errors import RunError
+from jobs.storage.rundir import RunDir
 from launcher import results
 from launcher.config.config import load_config
 from launcher.runs.delivered import Delivered
@@ -31,6 +32,15 @@ def place(store: ObjectStore) -> Path:
 def labels(store: ObjectStore) -> list[int]:
     found: list[int] = pq.read_table(place(store))["label"].to_pylist()
     return found
+
+
+def extended_once_complete(config: Path) -> RunDir:
+    """The run, with 20 more samples than its result has."""
+    run = run_of(config)
+    assert go_on(config)[0] == 0
+    (config.parent / "data.csv").write_text("x\n" + "".join(f"{row}\n" for row in range(120)))
+    assert command("extend", run.path)[0] == 0
+    return run
 
 
 def test_a_result_in_another_format_is_a_folder_in_the_store_whose_last_file_says_that_it_is_whole(
@@ -63,10 +73,7 @@ def test_a_result_in_another_format_is_a_folder_in_the_store_whose_last_file_say
 def test_a_larger_result_replaces_it_whole_and_nothing_says_meanwhile_that_it_is_there(
     config: Path, store: ObjectStore
 ) -> None:
-    run = run_of(config)
-    assert go_on(config)[0] == 0
-    (config.parent / "data.csv").write_text("x\n" + "".join(f"{row}\n" for row in range(120)))
-    assert command("extend", run.path)[0] == 0
+    run = extended_once_complete(config)
     (place(store) / "part-00007.parquet").touch()
     code, said = go_on(config)
     assert code == 2
@@ -78,7 +85,7 @@ def test_a_larger_result_replaces_it_whole_and_nothing_says_meanwhile_that_it_is
             assert not (place(store) / "_result.json").exists()
             raise RunError("ended here")
 
-        patch.setattr("launcher.delivery.delivery.send", end)
+        patch.setattr("launcher.delivery.outgoing.send", end)
         assert go_on(config)[0] == 1
         assert go_on(config)[0] == 1
     known = Delivered.read(run, None)
@@ -133,10 +140,7 @@ def test_the_frozen_config_says_where_the_result_goes_and_in_which_format(config
 def test_one_that_lacks_samples_does_not_replace_it_and_what_was_made_of_it_is_not_taken_for_the_result(
     config: Path, store: ObjectStore
 ) -> None:
-    run = run_of(config)
-    assert go_on(config)[0] == 0
-    (config.parent / "data.csv").write_text("x\n" + "".join(f"{row}\n" for row in range(120)))
-    assert command("extend", run.path)[0] == 0
+    run = extended_once_complete(config)
     code, said = command("gather", run.path, "--allow-missing")
     assert code == 1
     assert f"{URL}: is complete, and stays" in said

@@ -408,7 +408,7 @@ def test_ended_after_any_step_it_is_completed_by_the_next_one_without_another_up
         def end(*_: object, **__: object) -> None:
             raise RunError("ended here")
 
-        patch.setattr(f"launcher.delivery.delivery.{step}", end)
+        patch.setattr(f"launcher.delivery.outgoing.{step}", end)
         command("submit", run.path)
     is_written = step == "shutil.rmtree"
     assert status(config.parent, run)["state"] == ("complete" if is_written else "incomplete")

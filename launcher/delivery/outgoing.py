@@ -1,6 +1,6 @@
-"""Delivery: the result of a run, written where it is wanted: a file that gather makes, or objects of a store.
+"""Outgoing: the result of a run on its way to a store.
 
-For a store it is made in the run directory, whole, as any result: there is room for what was computed, whoever goes on with it
+It is made in the run directory, whole, as any result: there is room for what was computed, whoever goes on with it
 finds it there, on whatever node, and it goes once the store has it. Files of several go first, the index last: until then
 readers see the result before. The record (runs/delivered.py) is written when all objects were seen in the store.
 """
@@ -33,25 +33,15 @@ from launcher.runs.delivered import Delivered
 from launcher.runs.result_place import ResultPlace, places_of
 
 
-def write_result(
+def send_result(
     run: RunDir,
     *,
-    output: Path | None,
     form: ResultForm,
     allow_missing: bool = False,
     progress: Progress | None = None,
     with_new_code: bool = False,
 ) -> GatherReport:
-    """Writes the result where it is wanted. Errors as in gather; RunError, too, where a store does not take it."""
-    if not form.store:
-        return gather(
-            run,
-            output=output,
-            form=form,
-            allow_missing=allow_missing,
-            progress=progress,
-            with_new_code=with_new_code,
-        )
+    """Makes the result of a run and puts it into its store. Errors as in gather; RunError, too, where that does not take it."""
     check_url(form.store)
     plan, output = Plan.read(run.plan), run.outgoing_to(form.store)
     places = places_of(run, plan, output, form)
