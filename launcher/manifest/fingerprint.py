@@ -37,14 +37,14 @@ class Fingerprint:
             for child in array.flatten():
                 self._array(child)
         elif pa.types.is_list(kind):
-            self._lengths(_bounds(array))
+            self._lengths(bounds(array))
             self._array(array.flatten())
         elif pa.types.is_fixed_size_list(kind):
             self._array(array.flatten())
         elif pa.types.is_string(kind) or pa.types.is_binary(kind):
-            bounds = _bounds(array)
-            self._lengths(bounds)
-            self._hash.update(memoryview(array.buffers()[2] or b"")[bounds[0] : bounds[-1]])
+            ends = bounds(array)
+            self._lengths(ends)
+            self._hash.update(memoryview(array.buffers()[2] or b"")[ends[0] : ends[-1]])
         else:
             self._numbers(array.cast(pa.uint8()) if pa.types.is_boolean(kind) else array)
 
@@ -55,8 +55,8 @@ class Fingerprint:
         if data is not None:
             self._hash.update(memoryview(data)[array.offset * width : (array.offset + len(array)) * width])
 
-    def _lengths(self, bounds: np.ndarray) -> None:
-        self._hash.update(np.diff(bounds).astype(np.int64).data)
+    def _lengths(self, ends: np.ndarray) -> None:
+        self._hash.update(np.diff(ends).astype(np.int64).data)
 
     def _text(self, text: str) -> None:
         self._hash.update(text.encode())
@@ -69,7 +69,7 @@ def fingerprint_of(batch: pa.RecordBatch) -> str:
     return found.hexdigest()
 
 
-def _bounds(array: pa.Array) -> np.ndarray:
+def bounds(array: pa.Array) -> np.ndarray:
     """Where in their joined values the items of a text, binary or list array begin, and the last one ends: int32 [n + 1].
 
     By the buffer of 32-bit offsets: pyarrow.compute takes longer to import than all else of planning a small run.

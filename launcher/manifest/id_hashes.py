@@ -8,6 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
+from launcher.manifest.fingerprint import bounds
+
 _WORD = 8
 # Longer ids are hashed one by one: a single one of a megabyte would mean as many steps for all.
 _LONG = 512
@@ -20,7 +22,7 @@ _Numbers = npt.NDArray[np.int64]
 def id_hashes(column: pa.Array) -> _Hashes:
     """uint64 [rows]; 0 for an id that is null or empty, and for no other."""
     ids = column.view(pa.binary())  # cast would import pyarrow.compute, which takes 70 ms
-    offsets = np.frombuffer(ids.buffers()[1], np.int32)[ids.offset : ids.offset + len(ids) + 1].astype(np.int64)
+    offsets = bounds(ids).astype(np.int64)
     data = memoryview(ids.buffers()[2] or b"")[offsets[0] : offsets[-1]]
     offsets -= offsets[0]
     lengths = np.diff(offsets)

@@ -235,9 +235,8 @@ def _is_same(own: pa.Array, found: pa.Array) -> bool:
 
 
 def _is_printed(kind: pa.DataType) -> bool:
-    from launcher.manifest.csv_types import (
-        PRINTED,
-    )  # with pyarrow.compute, as above, which what is of text has imported
+    # With pyarrow.compute, as above, which what is of text has imported.
+    from launcher.manifest.csv_types import PRINTED
 
     return kind in PRINTED
 

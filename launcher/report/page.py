@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,10 @@ class Table:
     numbers: frozenset[int] = frozenset()
     left_out: str = ""
 
-    @property
+    @cached_property
     def shown(self) -> Sequence[int]:
         """The columns that have something in them."""
-        return (
-            [column for column in range(len(self.rows[0])) if any(row[column] for row in self.rows)]
-            if self.rows
-            else []
-        )
+        return sorted({column for row in self.rows for column, cell in enumerate(row) if cell})
 
 
 @dataclass(frozen=True)
