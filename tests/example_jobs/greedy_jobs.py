@@ -98,7 +98,7 @@ class Swollen(Hungry):
     def process(self, batch: np.ndarray) -> dict[str, Any]:
         each = max(self.at_process.get(str(int(row)), 0) for row in batch[:, 0])
         held = np.ones(each * len(batch) * _MEGABYTE, np.uint8)
-        time.sleep(1.5 if each else 0)
+        time.sleep(4 if each else 0)  # the task's watch looks twice a second, if the machine lets it
         del held
         return Toy.process(self, batch)
 

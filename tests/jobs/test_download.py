@@ -29,7 +29,7 @@ from launcher import results
 from tests.support.examples import THOROUGH
 from tests.support.failing_server import Served, body, serving, sha256
 from tests.support.launcher_runs import launcher, run_of, start, wait_until, write_config
-from tests.support.task_runs import alive
+from tests.support.task_runs import await_end
 
 # A pool worker keeps its connections as long as it lives; here, they are collected with the Job.
 pytestmark = [
@@ -468,8 +468,7 @@ def kill_all(pid: int) -> None:
     for process in tree:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
-    psutil.wait_procs(tree, 10)
-    wait_until(lambda: not alive(tree))
+    await_end(tree)
 
 
 def test_thousands_of_files_over_a_kill_each_right_or_failed_with_its_reason(server: Served, tmp_path: Path) -> None:

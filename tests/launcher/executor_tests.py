@@ -61,12 +61,12 @@ class Planned:
 
     def await_commits(self) -> None:
         """Waits until something is done, and somebody is at more."""
-        wait_until(lambda: any(one.beat.done and not one.is_over for one in self.attempts), 90)
+        wait_until(lambda: any(one.beat.done and not one.is_over for one in self.attempts))
 
     def end(self) -> Status:
         """The status once nothing goes on by itself, and the executor has nothing left of it."""
         reader = StatusReader(self.run)
-        wait_until(lambda: reader.read().state != "running", 120)
+        wait_until(lambda: reader.read().state != "running")
         wait_until(lambda: not self.executor.recover(self.run, self.submissions))
         return reader.read()
 
@@ -235,7 +235,7 @@ class ExecutorTests:
                 killed.add(pid)
             return len(killed) == made.tasks
 
-        wait_until(kill_another, 90)
+        wait_until(kill_another)
         assert slow.end().state == "complete"
         outcome = Outcome.read(slow.run, 1)
         assert outcome

@@ -53,7 +53,7 @@ class Services:
     def start_accounting(self) -> None:
         """Start slurmdbd and wait until it answers."""
         self._daemons.start("slurmdbd", "slurmdbd", "-D")
-        self._daemons.wait(self._has_answer, 30, "slurmdbd answers", "slurmdbd")
+        self._daemons.wait(self._has_answer, "slurmdbd answers", "slurmdbd")
 
     def _has_answer(self) -> bool:
         with suppress(subprocess.CalledProcessError):
@@ -66,7 +66,7 @@ class Services:
         files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "seed-file": "seed"}
         options = [f"--{option}={munge / name}" for option, name in files.items()]
         self._daemons.start("munged", "munged", "--foreground", *options)
-        self._daemons.wait((munge / "socket").exists, 30, "munged listens", "munged")
+        self._daemons.wait((munge / "socket").exists, "munged listens", "munged")
 
     def _start_database(self) -> None:
         # Only root of this machine reaches the socket, so the database needs no password and no network.
@@ -82,4 +82,4 @@ class Services:
             raise ClusterError(f"mariadb-install-db failed:\n{error.stdout}{error.stderr}") from error
         listen = (f"--socket={self._database}/socket", "--skip-networking")
         self._daemons.start("mariadbd", "mariadbd", *options, *listen)
-        self._daemons.wait((self._database / "socket").exists, 60, "the database listens", "mariadbd")
+        self._daemons.wait((self._database / "socket").exists, "the database listens", "mariadbd")

@@ -93,7 +93,7 @@ def test_a_task_that_is_ended_takes_along_all_that_was_started(
         tree = psutil.Process(task.pid).children(recursive=True)
         task.send_signal(number)
         assert task.wait(PATIENCE) in (75, -signal.SIGKILL)
-    wait_until(lambda: not sleepers(mark) and not alive(tree), 10)
+    wait_until(lambda: not sleepers(mark) and not alive(tree))
 
 
 _OTHERS = [
@@ -113,7 +113,7 @@ def test_a_local_run_that_is_ended_takes_along_all_that_was_started(
         tree = psutil.Process(run.pid).children(recursive=True)
         run.send_signal(number)
         assert run.wait(PATIENCE) in (130, -number)
-    wait_until(lambda: not sleepers(mark) and not alive(tree), 30)
+    wait_until(lambda: not sleepers(mark) and not alive(tree))
 
 
 def test_sigterm_ends_what_a_job_forks(tmp_path: Path) -> None:
