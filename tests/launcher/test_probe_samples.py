@@ -248,8 +248,9 @@ def test_samples_in_flight_are_recommended_for_a_job_with_room_for_sixteen(tmp_p
     assert told["node.in_flight"]["value"] == found["chosen"]["in_flight"]
     assert told["node.in_flight"]["value"] in (16, 32), found
     assert "node.batch_size" not in told
-    assert 60 < found["measurements"][0]["rate"] < 85
-    assert 0.1 < found["measurements"][0]["median"] < 0.2
+    first = found["measurements"][0]
+    assert 0.1 < first["median"] < 1, "a tenth of a second, and what a loaded machine takes to wake a process"
+    assert 0.3 < first["rate"] * first["median"] / first["in_flight"] < 1.5
 
 
 @pytest.mark.thorough

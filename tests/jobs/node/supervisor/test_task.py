@@ -89,7 +89,8 @@ def test_each_bad_sample_fails_alone_with_its_kind(tmp_path: Path, workers: int,
     assert "sample 77 failed (SAMPLE_TIMEOUT): took longer" in done.stdout
     said = (done.stdout + done.stderr).encode().splitlines()
     by = {stamp["speaker"].decode() for stamp in map(STAMP.match, said) if stamp}
-    assert by >= ({"task", "p0.w0", "p0.w1"} if workers else {"task", "p0"})
+    assert by & ({"p0.w0", "p0.w1"} if workers else {"p0"})  # one may have met no bad sample
+    assert "task" in by
     found = {row: (sample.kind, sample.message) for row, sample in failures(run).items()}
     assert found.keys() == {int(row) for row in bad}
     assert found[3] == ("LOAD", "ValueError: bad sample")
