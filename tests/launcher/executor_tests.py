@@ -41,6 +41,7 @@ class Planned:
     """A planned run of 3 shards of 16 rows, and the executor that is to run it."""
 
     def __init__(self, path: Path) -> None:
+        self.folder = path.parent
         self.config: Config = load_config(path)
         self.run: RunDir = make_plan(self.config).run
         self.executor: Executor = choose_executor(self.config.executor)
@@ -64,7 +65,8 @@ class Planned:
         wait_until(lambda: any(one.beat.done and not one.is_over for one in self.attempts))
 
     def end(self) -> Status:
-        """The status once nothing goes on by itself, and the executor has nothing left of it."""
+        """The status once nothing goes on by itself, and the executor has nothing left of it; a slow one hurries now."""
+        (self.folder / "hurry").touch()
         reader = StatusReader(self.run)
         wait_until(lambda: reader.read().state != "running")
         wait_until(lambda: not self.executor.recover(self.run, self.submissions))
@@ -94,8 +96,8 @@ class ExecutorTests:
 
     @pytest.fixture
     def slow(self, here: None, tmp_path: Path) -> Planned:
-        """A run that takes some seconds, with a commit four times a shard."""
-        return self._planned(tmp_path, delay=0.15)
+        """A run with a commit four times a shard, which takes its time until it is waited for."""
+        return self._planned(tmp_path, delay=0.3, hurry=str(tmp_path / "hurry"))
 
     @pytest.fixture
     def executor(self, here: None) -> Executor:
