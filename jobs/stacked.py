@@ -62,6 +62,10 @@ class Stacked:
                 return stack_arrays(arrays)
         return np.stack(arrays) if dtype.hasobject or not dtype.isnative else cls(arrays)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """An array, on the other side: in a container that is pickled as a whole there is no slot for it."""
+        return np.stack(self.arrays).__reduce_ex__(protocol)
+
     def copy_to(self, target: np.ndarray) -> None:
         """np.stack into ``target``, which is contiguous; without the view of each array that np.stack makes first."""
         if 0 < self.arrays[0].nbytes < _LARGE and self._join_into(target):
