@@ -12,6 +12,8 @@ _LARGE = 4096
 PLAIN = (np.ndarray, np.memmap)
 MOST_EXACT = 2**53
 """A float64 holds all whole numbers up to it."""
+ADDED = 2
+"""``isbuiltin`` of a dtype that another package has added (float8_e5m2): numpy does not know it by its text."""
 _NUMBERS = frozenset("biufc")
 
 
