@@ -19,7 +19,7 @@ from jobs.errors import InputError, described
 from jobs.parameters import arguments, note, signature
 from jobs.stacked import stack_arrays
 from jobs.storage.records import JobSpec
-from jobs.tensors import can_be_stacked, is_tensor
+from jobs.tensors import can_be_stacked, is_tensor, stack_tensors
 
 __all__ = [
     "Context",
@@ -175,9 +175,7 @@ def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = st
             return type(first)._make(columns)  # a named tuple keeps its names
         return tuple(columns) if isinstance(first, tuple) else columns
     if is_tensor(first) and can_be_stacked(first):
-        import torch
-
-        return torch.stack(list(items))
+        return stack_tensors(items)
     if isinstance(first, np.ndarray):
         return join(items)
     if isinstance(first, np.generic | int | float | complex):

@@ -57,6 +57,15 @@ def test_dates_of_several_units_are_the_same_ones_or_refused(join: Any) -> None:
             stack(items, join)
 
 
+def test_whole_numbers_in_tensors_beside_floats_are_exact_or_refused() -> None:
+    torch = pytest.importorskip("torch")
+    half, floats = torch.tensor([0.5], dtype=torch.float16), torch.tensor([0.5])
+    assert stack([torch.tensor([2**24]), floats]).tolist() == [[2**24], [0.5]]
+    for number, other in ((2**24 + 1, floats), (70_000, half)):
+        with pytest.raises(ValueError, match="rounds whole numbers"):
+            stack([torch.tensor([number]), other])
+
+
 def test_a_named_tuple_keeps_its_names() -> None:
     stacked = stack([Pair(np.zeros(2), "a"), Pair(np.ones(2), "b")])
     assert isinstance(stacked, Pair)
