@@ -19,6 +19,7 @@ from jobs.gather.block_copier import BlockCopier
 from jobs.gather.committed import Damage, Unlike
 from jobs.gather.gather_report import GatherReport
 from jobs.gather.new_result import NewFile, NewResult
+from jobs.gather.objection import holds_complete
 from jobs.gather.provenance import provenance
 from jobs.gather.reduction import blocks, summarize
 from jobs.gather.result_check import Samples, check_file
@@ -38,7 +39,6 @@ from jobs.gather.result_index import (
     unfinished,
     volume_path,
 )
-from jobs.gather.result_place import holds_complete
 from jobs.gather.result_rows import StateWriter
 from jobs.gather.section import Section, Sections
 from jobs.gather.survey import Survey, Surveyed

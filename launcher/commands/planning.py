@@ -47,7 +47,7 @@ def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> "tup
     """Plans one run; what is to be said of it, and its document."""
     from jobs.storage.samples import Samples
     from launcher.commands.columns import told
-    from launcher.notify.delivery import doubts
+    from launcher.notify.dispatch import doubts
     from launcher.plan.plan import make_plan
     from launcher.submit.submit import write_planned
 

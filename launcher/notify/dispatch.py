@@ -1,4 +1,4 @@
-"""Delivery: a notice on its way: to a command, which reads it, or to a server, by POST. Each is given a minute."""
+"""Dispatch: a notice on its way: to a command, which reads it, or to a server, by POST. Each is given a minute."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""ResultPlace: whether a result may be written at a path; asked when a run is planned, and again before it is written."""
+"""Objection: whether a result may be written at a path; asked when a run is planned, and again before it is written."""
 
 from collections.abc import Iterator
 from pathlib import Path
