@@ -162,14 +162,12 @@ class Gathering:
         sections, found = Sections(self._committed), list[Unlike]()
         for number, volume in enumerate(self._volumes):
             section = sections.take(volume.start, volume.stop)
-            unlike = (
-                self._write_volume(number, volume, section) if self._is_split else self._write_result(volume, section)
-            )
+            if self._is_split:
+                unlike = self._write_volume(number, volume, section)
+            else:
+                unlike = self._write_file(self._result, volume, section, self._provenance())
             found += map(section.as_of_result, unlike)
         return found
-
-    def _write_result(self, volume: Volume, section: Section) -> list[Unlike]:
-        return self._write_file(self._result, volume, section, self._provenance())
 
     def _write_volume(self, number: int, volume: Volume, section: Section) -> list[Unlike]:
         """Makes a file of several, unless it is there and intact."""

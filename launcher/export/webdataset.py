@@ -36,7 +36,10 @@ class WebDatasetWriter(StepWriter):
         self._number += 1
 
     def add(self, piece: Piece) -> None:
-        bounds = {name: _bounds(column) for name, column in piece.columns.items()}
+        bounds = {
+            name: None if column.lengths is None else row_bounds(column.lengths)
+            for name, column in piece.columns.items()
+        }
         for at in np.flatnonzero(piece.status == OK).tolist():
             row = piece.start + at
             facts = {"id": piece.ids[at].item() if piece.ids.dtype != object else piece.ids[at], "row": row}
@@ -60,11 +63,6 @@ class WebDatasetWriter(StepWriter):
 
     def close(self) -> None:
         self._file.close()
-
-
-def _bounds(column: Column) -> np.ndarray | None:
-    """Where the rows of a column of variable length begin and end."""
-    return None if column.lengths is None else row_bounds(column.lengths)
 
 
 def _content(column: Column, bounds: np.ndarray | None, at: int) -> bytes:

@@ -81,7 +81,7 @@ class Shards:
 
     def __getitem__(self, index: int) -> ShardStatus:
         shard = self._plan.shard(index)
-        failed = self._failed_within(shard.start, shard.stop)
+        failed = self._failed_rows.within(shard.start, shard.stop) if self.failed else 0
         ok = self.closed.within(shard.start, shard.stop).count - failed
         return ShardStatus(shard, self.state(index), ok, failed, self._failure_of.get(index))
 
@@ -178,9 +178,6 @@ class Shards:
     def _failure_of(self) -> Mapping[int, Failure]:
         failures = self._verdict.failures
         return {shard: Failure(one.kind, one.message, shard) for one in failures for shard in one.shards.numbers}
-
-    def _failed_within(self, start: int, stop: int) -> int:
-        return self._failed_rows.within(start, stop) if self.failed else 0
 
     @cached_property
     def _failed_rows(self) -> FailedRows:
