@@ -19,7 +19,7 @@ from jobs.storage.sample_failures import SampleFailures
 from jobs.storage.shard_table import Shard, ShardTable
 from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Submission
-from launcher.runs.failed_samples import Counted, FailedRows, FailedSamples
+from launcher.runs.failed_samples import FailedCounts, FailedRows, FailedSamples
 from launcher.runs.failures import Failure, ShardFailures
 from launcher.runs.holders import held_rows
 from launcher.runs.judge import Evidence, judge
@@ -62,7 +62,7 @@ class Shards:
         plan: Plan,
         known: Evidence,
         owned: Sequence[Ownership],
-        counted: Sequence[Counted],
+        counted: Sequence[FailedCounts],
         samples: FailedSamples,
     ) -> None:
         self._plan = plan
@@ -235,7 +235,7 @@ def _are_same(attempts: Sequence[Attempt], seen: Sequence[Attempt]) -> bool:
     )
 
 
-def _shared(counted: Sequence[Counted]) -> Counter[int]:
+def _shared(counted: Sequence[FailedCounts]) -> Counter[int]:
     """Failed samples by shard, of shards that several attempts had."""
     found = Counter[int]()
     for one in counted:
