@@ -20,7 +20,7 @@ from jobs.node.messages import Broken, Deal, Done, Halt, Halted, Hungry, Lost, R
 from jobs.node.process.finished import Finished
 from jobs.node.process.intake import Intake
 from jobs.node.process.pool import PieceSource
-from jobs.node.process.sample_runner import TICK, Outcome, SampleRunner
+from jobs.node.process.sample_runner import TICK, SampleOutcome, SampleRunner
 from jobs.node.process.switchboard import Switchboard
 from jobs.node.worker.loading import broken
 
@@ -175,7 +175,7 @@ class SampleMessenger:
 
     # --- what is done
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _settle(self, outcome: SampleOutcome) -> None:
         """Keeps what became of a sample, unless Halt has dropped it."""
         batch = self._intake.finish(outcome.row)
         if batch is not None:

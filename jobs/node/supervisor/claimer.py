@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from jobs.node.supervisor.board import Board, FileBoard
-from jobs.node.supervisor.takeover import Pace, Rest, Stretch, inherited, split
+from jobs.node.supervisor.takeover import IdlePace, Rest, Stretch, inherited, split
 from jobs.storage.attempts import Attempt
 from jobs.storage.claims import Claim, holdings
 from jobs.storage.plans import Plan
@@ -104,13 +104,13 @@ class Claimer:
 
         ``rate`` is rows a second, 0 where nothing was done yet; ``setup``, the seconds until work could begin.
         """
-        found = self._next(Pace(rate, setup if rate or setup else None))
+        found = self._next(IdlePace(rate, setup if rate or setup else None))
         if isinstance(found, Claim):
             self._watches.clear()
             self._looking_since = None
         return found
 
-    def _next(self, pace: Pace) -> Claim | float | None:
+    def _next(self, pace: IdlePace) -> Claim | float | None:
         while self._own:
             if claim := self._take(self._whole(self._own.popleft())):
                 return claim
@@ -140,7 +140,7 @@ class Claimer:
         ]
         return self._whole(self._dice.choice(free)) if free else None
 
-    def _of_another(self, pace: Pace) -> Claim | float | None:
+    def _of_another(self, pace: IdlePace) -> Claim | float | None:
         """The best of what others have left of some ranges; else how long to wait, or None: leave.
 
         Those first of which it is not known yet how they are. If each attempt read all claims, that would be the square of
@@ -172,7 +172,7 @@ class Claimer:
         """What others have of these and nobody has done, as far as is known."""
         return [stretch for stretch in self._rest.stretches(ranges) if stretch.claim.attempt != self._attempt]
 
-    def _best(self, near: Iterable[Stretch], pace: Pace) -> Claim | None:
+    def _best(self, near: Iterable[Stretch], pace: IdlePace) -> Claim | None:
         """What nobody works at comes first, and then the most."""
         margin = self._interval + 2 * self.look
         over, at_work = [], []

@@ -105,12 +105,10 @@ class FailureBudget:
         Those that it has not all done: others may go on. And those that it has, with more than may fail.
         """
         whole = self._plan.table.whole_shards(done)
-        for shard in [one for one, failing in self._shards.items() if one in whole and self._is_settled(one, failing)]:
-            del self._shards[shard]  # there may be as many as the run has shards, and nothing more comes of these
+        for shard, failing in [*self._shards.items()]:
+            if shard in whole and (shard in self.given_up or failing.samples <= self._limit(shard)):
+                del self._shards[shard]  # there may be as many as the run has shards, and nothing more comes of these
         return {shard: failing.samples for shard, failing in self._shards.items()}
-
-    def _is_settled(self, shard: int, failing: _Failing) -> bool:
-        return shard in self.given_up or failing.samples <= self._limit(shard)
 
     def _limit(self, shard: int) -> int:
         return self._submission.node.failure_budget(self._plan.shard(shard).rows)

@@ -31,7 +31,7 @@ class Stretch(NamedTuple):
     claims: tuple[Claim, ...]
 
 
-class Pace(NamedTuple):
+class IdlePace(NamedTuple):
     """How an idle attempt works: rows a second (0: not known yet), and seconds until it could begin (None: not known)."""
 
     rate: float
@@ -88,7 +88,7 @@ def inherited(stretch: Stretch, table: ShardTable) -> Claim | None:
     return None if begun >= _STARTS else _next(stretch, start)
 
 
-def split(stretch: Stretch, beat: Beat, pace: Pace, margin: float, table: ShardTable) -> Claim | None:
+def split(stretch: Stretch, beat: Beat, pace: IdlePace, margin: float, table: ShardTable) -> Claim | None:
     """The end of what one at work has left, as a claim of nobody yet; None where that is not worth it.
 
     ``margin`` is for how many seconds from its last beat on it goes on before it sees the claim.
