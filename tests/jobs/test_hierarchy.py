@@ -494,6 +494,8 @@ def test_a_sample_over_its_time_fails_alone() -> None:
 def test_a_sample_that_takes_all_memory_fails_alone() -> None:
     with Hierarchy(misbehave, workers=2, memory=400 << 20) as hierarchy:
         results = hierarchy.map([*range(50), "allocate", *range(50)], on_error="return")
+        # It was that sample alone, so there are as many processes as before.
+        wait_until(lambda: len(supervisor().children()[0].children()) == 2)
     failed = results.pop(50)
     assert (failed.kind, failed.index) == ("OUT_OF_MEMORY", 50)
     assert results == [*range(50), *range(50)]
