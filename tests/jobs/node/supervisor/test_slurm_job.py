@@ -168,10 +168,10 @@ def test_a_task_that_is_there_and_writes_nothing_is_ended(
     AttemptWriter(run, worker=3, job_id="12_6").close()  # killed: Slurm has it no more
     slow = AttemptWriter(run, worker=4, job_id="12_7")
     monkeypatch.setenv("QUEUED", "12_5\n12_7\n")
-    thread = threading.Thread(target=end_silent, args=(run, 1, never, 0.8))
+    thread = threading.Thread(target=end_silent, args=(run, 1, never, 2.0))
     thread.start()
-    until = time.monotonic() + 2.0
-    while time.monotonic() < until:  # longer than anybody may be silent
+    until = time.monotonic() + 4.0
+    while time.monotonic() < until:  # longer than anybody may be silent; a slow disk takes a second for each beat
         slow.beat()
         time.sleep(0.1)
     slow.end()
