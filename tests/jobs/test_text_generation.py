@@ -310,9 +310,11 @@ def test_an_engine_that_is_told_to_end_has_time_to_and_leaves_nothing(
 
     async def start_and_stop() -> int:
         started = engine_module.Engine([Argument.parse("command", word) for word in words], "", context(tmp_path))
-        seen = asyncio.Event()
-        asyncio.get_running_loop().call_later(0.2, seen.set)
-        await started.start(seen.wait, PATIENCE)
+
+        async def has_said() -> bool:
+            return bool(started._tail)
+
+        await started.start(has_said, PATIENCE)
         await started.stop()
         return int(started._tail[0])
 
