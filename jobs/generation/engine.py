@@ -111,7 +111,7 @@ class Engine:
     @property
     def how_it_ended(self) -> str:
         code = self._process.returncode if self._process else None
-        advice = " (it has to stay in the foreground)" if code == 0 else ""
+        advice = ", as of one that goes on in the background: it has to stay in the foreground" if code == 0 else ""
         return f"the engine {self._name} ended: {exit_text(code)}{advice}{self._said}"
 
     @property
