@@ -126,9 +126,14 @@ class TextGeneration(Job):
         if self._prompt:
             text = self._prompt.fill({"index": sample.index, "id": sample.id, **sample})
             return self._with_system([{"role": "user", "content": text}]) if self._chat else text
-        found = sample[self._messages or ""]
-        messages = json.loads(found) if isinstance(found, str) else found
-        if not isinstance(messages, list) or not all(isinstance(one, dict) and "role" in one for one in messages):
+        messages = sample[self._messages or ""]
+        if isinstance(messages, str):
+            try:
+                messages = json.loads(messages)
+            except ValueError as error:
+                raise ValueError(f"column {self._messages!r} is no JSON here: {error}") from None
+        is_list = isinstance(messages, list) and messages
+        if not is_list or not all(isinstance(one, dict) and "role" in one for one in messages):
             raise ValueError(f"column {self._messages!r} has no list of messages here, each with role and content")
         return self._with_system(messages)
 

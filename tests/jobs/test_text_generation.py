@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -394,6 +395,30 @@ def test_parameters_that_cannot_work_are_refused(params: dict[str, Any], message
     with pytest.raises(InputError) as refused:
         TextGeneration("model", **params)
     assert message in str(refused.value)
+
+
+class Row(dict[str, Any]):
+    index, id = 4, "four"
+
+
+@pytest.mark.parametrize(
+    ("found", "messages"),
+    [
+        ('[{"role": "user", "content": "hi"}]', [{"role": "user", "content": "hi"}]),
+        ([{"role": "user", "content": "hi"}], [{"role": "user", "content": "hi"}]),
+        ("hi", "column 'talk' is no JSON here: Expecting value"),
+        (None, "column 'talk' has no list of messages here, each with role and content"),
+        ("[]", "has no list of messages"),
+        ('{"role": "user"}', "has no list of messages"),
+        ([{"content": "hi"}], "has no list of messages"),
+    ],
+)
+def test_messages_are_a_list_or_json_or_fail_their_row(found: Any, messages: Any) -> None:
+    from jobs.text_generation import TextGeneration
+
+    job: Any = TextGeneration("none", base_url="http://host/v1", messages="talk", system="Be brief.")
+    with pytest.raises(ValueError, match=messages) if isinstance(messages, str) else nullcontext():
+        assert job.load(Row(talk=found)) == [{"role": "system", "content": "Be brief."}, *messages]
 
 
 def test_a_password_in_base_url_is_refused_and_not_repeated() -> None:
