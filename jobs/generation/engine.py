@@ -5,6 +5,7 @@ warden.
 """
 
 import asyncio
+import codecs
 import contextlib
 import os
 import secrets
@@ -93,8 +94,9 @@ class Engine:
     async def _follow(self, process: asyncio.subprocess.Process) -> None:
         """Its log is the task's."""
         assert process.stdout
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # what is read may end amid a character
         while data := await process.stdout.read(1 << 16):
-            text = data.decode(errors="replace")
+            text = decoder.decode(data)
             with contextlib.suppress(OSError, ValueError):
                 print(text, end="", flush=True)
             self._tail.extend(line[:_LINE] for line in text.splitlines() if line.strip())
