@@ -18,7 +18,7 @@ def choices_of(answer: Any, asked: int) -> list[Choice]:
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         raise ValueError(f"the server gave no answers, but {json.dumps(answer)[:_SHOWN]}")
     if len(choices) != asked:
-        raise ValueError(f"the server gave {len(choices)} answers, and was asked for {asked}")
+        raise ValueError(f"the server gave {len(choices)} of {asked} answers")
     return sorted(choices, key=lambda choice: choice.get("index") or 0)
 
 

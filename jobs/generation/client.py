@@ -123,7 +123,7 @@ class Client:
     async def _ask(self, path: str, body: Mapping[str, Any]) -> Any:
         pause, problem = _FIRST_PAUSE, ""
         for attempt in range(self._retries + 1):
-            wait = pause
+            wait = pause * random.uniform(0.5, 1.0)
             try:
                 async with self._session.post(f"{self._base}{path}", json=body) as response:
                     self._heard = self._now()
@@ -132,13 +132,13 @@ class Client:
                     problem = self._told(f"HTTP {response.status}{self._advice(response)}: {await response.text()}")
                     if response.status not in _AGAIN and response.status < 500:
                         raise RequestFailed(problem)
-                    wait = _asked_pause(response.headers.get("Retry-After"), pause)
+                    wait = _asked_pause(response.headers.get("Retry-After")) or wait
             except _Problems as error:
                 problem = self._told(f"{type(error).__name__}: {error}")
             except ValueError as error:
                 problem = self._told(f"an answer that is no JSON: {error}")
             if attempt < self._retries:
-                await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+                await asyncio.sleep(wait)
                 pause = min(2 * pause, _LONGEST_PAUSE)
         await self._blame(problem)
         raise RequestFailed(f"{problem} ({self._retries} retries)")
@@ -167,6 +167,6 @@ class Client:
         await self._session.close()
 
 
-def _asked_pause(text: str | None, default: float) -> float:
-    """What Retry-After says, where it is in seconds."""
-    return min(float(text), _LONGEST_PAUSE) if text and text.strip().isdigit() else default
+def _asked_pause(text: str | None) -> float | None:
+    """What Retry-After says, where it is in seconds, and somewhat more: not all come back at once."""
+    return min(float(text), _LONGEST_PAUSE) * random.uniform(1.0, 1.2) if text and text.strip().isdigit() else None

@@ -38,6 +38,7 @@ from tests.support.task_runs import (
 )
 
 pytest.importorskip("aiohttp")
+from jobs.generation import client as client_module
 from jobs.generation import engine as engine_module
 from jobs.generation import port as port_module
 from jobs.generation.answers import choices_of, outputs_of
@@ -439,7 +440,7 @@ def test_a_password_in_base_url_is_refused_and_not_repeated() -> None:
         (None, "gave no answers, but null"),
         ({"error": {"message": "busy"}}, 'gave no answers, but {"error": {"message": "busy"}}'),
         ({"choices": None}, "gave no answers"),
-        ({"choices": []}, "gave 0 answers, and was asked for 1"),
+        ({"choices": []}, "gave 0 of 1 answers"),
         ({"choices": [{}]}, "gave an answer without text: {}"),
         ({"choices": [{"message": None}]}, "gave an answer without text"),
         ({"choices": [{"message": {"content": 7}}]}, "gave an answer without text"),
@@ -449,6 +450,32 @@ def test_an_answer_of_another_form_is_told_as_it_is(answer: Any, message: str) -
     with pytest.raises(ValueError, match="the server") as refused:
         outputs_of(choices_of(answer, 1), None, logprobs=False)
     assert message in str(refused.value)
+
+
+def test_an_answer_that_max_tokens_ended_is_none_of_a_schema(tmp_path: Path, server: str) -> None:
+    from jobs.text_generation import TextGeneration
+
+    job = TextGeneration("none", base_url=server, prompt="{x}", schema={"type": "object"}, sampling={"max_tokens": 1})
+
+    async def ask() -> None:
+        await job.setup(context(tmp_path))
+        try:
+            await job.generate([{"role": "user", "content": "hi"}], 1)
+        finally:
+            await (job.teardown() or asyncio.sleep(0))
+
+    with pytest.raises(ValueError, match="cut off by max_tokens"):
+        asyncio.run(ask())
+
+
+@pytest.mark.parametrize(("asked", "least", "most"), [("7", 7.0, 8.4), ("86400", 30.0, 36.0)])
+def test_a_server_that_says_when_is_not_asked_before(asked: str, least: float, most: float) -> None:
+    assert least <= (client_module._asked_pause(asked) or 0.0) <= most
+
+
+@pytest.mark.parametrize("asked", [None, "", "soon", "Wed, 21 Oct 2099 07:28:00 GMT", "-1"])
+def test_what_is_no_number_of_seconds_is_no_pause_that_was_asked_for(asked: str | None) -> None:
+    assert client_module._asked_pause(asked) is None
 
 
 def test_an_answer_may_be_empty_and_lack_counts() -> None:
