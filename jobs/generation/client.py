@@ -132,7 +132,7 @@ class Client:
                     problem = self._told(f"HTTP {response.status}{self._advice(response)}: {await response.text()}")
                     if response.status not in _AGAIN and response.status < 500:
                         raise RequestFailed(problem)
-                    wait = _asked_pause(response.headers.get("Retry-After")) or wait
+                    wait = max(wait, _asked_pause(response.headers.get("Retry-After")))
             except _Problems as error:
                 problem = self._told(f"{type(error).__name__}: {error}")
             except ValueError as error:
@@ -167,6 +167,6 @@ class Client:
         await self._session.close()
 
 
-def _asked_pause(text: str | None) -> float | None:
+def _asked_pause(text: str | None) -> float:
     """What Retry-After says, where it is in seconds, and somewhat more: not all come back at once."""
-    return min(float(text), _LONGEST_PAUSE) * random.uniform(1.0, 1.2) if text and text.strip().isdigit() else None
+    return min(float(text), _LONGEST_PAUSE) * random.uniform(1.0, 1.2) if text and text.strip().isdigit() else 0.0
