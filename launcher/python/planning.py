@@ -21,7 +21,8 @@ from launcher.python.job_source import function_name, job_source, params_of
 from launcher.python.plain import plain_or_refuse
 from launcher.python.run import Run
 from launcher.runs.index import note
-from launcher.submit.submit import in_words_of, write_planned
+from launcher.submit.settings import in_words_of
+from launcher.submit.submit import write_planned
 
 # What was called, in messages: in the place of a config's name.
 _PLAN, _MAP = "launcher.plan", "launcher.map"
