@@ -1,11 +1,13 @@
 """Slurm: what ours, submitit, datatrove and plain sbatch cost a scheduler, side by side on the test cluster.
 
-    python -m benchmarks.slurm [--repetitions 5] [--only latency,calls,submission]
+    python -m benchmarks.slurm [--repetitions 5] [--only latency,fitting,calls,submission]
 
 As root, where Slurm's daemons are installed (see tests/slurm_cluster.py). Each contestant is a fresh process; each
 repetition runs all of them in turns, in another order. Prints Markdown tables:
 
-latency: 32 trivial array tasks, from the start of the submitting command to the last result, and the files made
+latency: 32 trivial array tasks, from the start of the submitting command to the last result, and the files made; all at
+    once, on nodes that say they have 32 CPUs together, whatever this machine has
+fitting: the same on nodes that have as many as this machine: what does not fit waits
 calls: what reaches slurmctld (sdiag) and which of Slurm's commands are run, for 64 array tasks, followed to their end
 submission: the time of the submitting command for an array of 10,000 elements, held so that nothing runs
 """
@@ -19,16 +21,17 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.contest import await_quiet, machine, median, table
+from benchmarks.contest import await_quiet, cores, machine, median, table
 from benchmarks.slurm_contestants import CONTESTANTS, OURS, PLANNED, Contestant
 from tests.slurm_cluster import SlurmCluster
-from tests.support.slurm_conf import Site
+from tests.support.slurm_conf import Node, Site
 
 _ROOT = Path(__file__).parents[1]
 SITE = Site(lines=("MaxArraySize=10001",))
+FITTING_SITE = replace(SITE, nodes=(Node(cpus=cores()),))
 _TIMEOUT = 300.0
 _QUIET = 5.0
 # Questions of this benchmark itself, and what nodes say without any job.
@@ -240,7 +243,8 @@ def submission(bench: Bench, repetitions: int) -> str:
     return f"{text} in turns. Ours: of a run that is planned.\n\n{table(head, rows)}"
 
 
-_PARTS = {"latency": latency, "calls": calls, "submission": submission}
+_PARTS = {"latency": latency, "fitting": latency, "calls": calls, "submission": submission}
+_SITES = {"fitting": FITTING_SITE}
 
 
 def main() -> None:
@@ -250,13 +254,13 @@ def main() -> None:
     options = parser.parse_args()
     for name in ("jobs", "launcher", "benchmarks"):  # as pip does with what it installs, the peers among it
         compileall.compile_dir(_ROOT / name, quiet=1)
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch, SlurmCluster(site=SITE) as cluster:
-        allow_jobs(cluster, 20_000)
-        bench = Bench(cluster, Path(scratch))
-        version = cluster.run("sbatch", "--version").strip()
-        print(f"{machine()}, {version}")
-        for name in options.only.split(","):
-            print(f"\n{_PARTS[name](bench, options.repetitions)}", flush=True)
+    print(machine())
+    for name in options.only.split(","):
+        site = _SITES.get(name, SITE)
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch, SlurmCluster(site=site) as cluster:
+            allow_jobs(cluster, 20_000)
+            print(f"\n{name}, {cluster.run('sbatch', '--version').strip()}")
+            print(_PARTS[name](Bench(cluster, Path(scratch)), options.repetitions), flush=True)
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def test_an_array_task_imports_little_and_each_module_once(tmp_path: Path) -> No
     ours = [name for name in found if name.partition(".")[0] == "jobs"]
     assert len(ours) == len(set(ours)) <= 130
     # The last of the supervisor's imports: what comes after it is imported by one child after the other.
-    assert found[found.index("jobs.node.supervisor.entry_point") + 1 :] == []
+    assert found[found.index("jobs.node.supervisor.task") + 1 :] == []
     rare = {"hashlib", "numpy.ma", "pickletools", "secrets", "sysconfig", "threadpoolctl"}
     assert set(found) & (rare | {"jobs.storage.old_shards", "jobs.storage.old_journal", "jobs.gather"}) == set()
 

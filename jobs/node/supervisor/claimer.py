@@ -259,6 +259,19 @@ class Claimer:
         """The submission's other attempts, so far as they were looked at, as they were then."""
         return [attempt for name, attempt in sorted(self._known.items()) if name != self._attempt]
 
+    def is_too_late(self) -> bool:
+        """Whether others have begun its own ranges, and all is done or given up.
+
+        Reads the beats of some at a time, until one of them has rows left.
+        """
+        if not all(self._board.has(range_, 1) for range_ in self._own):
+            return False
+        self._rest.learn_claims(self._board.claims())
+        while left := {stretch.claim.attempt for stretch in self._left()}:
+            if left & self._look_at_some() & {stretch.claim.attempt for stretch in self._left()}:
+                return False
+        return not self._rest.rows
+
     def all_done(self) -> bool:
         """Whether no row of the submission is left: each is done or given up. Reads all whose beats could tell of more."""
         self._rest.learn_claims(self._board.claims())
