@@ -1,6 +1,6 @@
 """Slurm: what ours, submitit, datatrove and plain sbatch cost a scheduler, side by side on the test cluster.
 
-    python -m benchmarks.slurm [--repetitions 5] [--only latency,fitting,calls,submission]
+    python -m benchmarks.slurm [--repetitions 5] [--only latency,fitting,calls,submission] [--without-peers]
 
 As root, where Slurm's daemons are installed (see tests/slurm_cluster.py). Each contestant is a fresh process; each
 repetition runs all of them in turns, in another order. Prints Markdown tables:
@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.contest import await_quiet, cores, machine, median, table
-from benchmarks.slurm_contestants import CONTESTANTS, OURS, PLANNED, Contestant
+from benchmarks.slurm_contestants import CONTESTANTS, OURS, PLAIN, PLANNED, Contestant
 from tests.slurm_cluster import SlurmCluster
 from tests.support.slurm_conf import Node, Site
 
@@ -51,8 +51,9 @@ class Outcome:
 class Bench:
     """The cluster and the environment in which contestants run; commands of Slurm's that they call are counted."""
 
-    def __init__(self, cluster: SlurmCluster, scratch: Path) -> None:
+    def __init__(self, cluster: SlurmCluster, scratch: Path, contestants: Mapping[str, Contestant]) -> None:
         self.cluster = cluster
+        self.contestants = contestants
         self._scratch = scratch
         self._calls = scratch / "calls"
         # datatrove's tasks call a program that is installed beside Python.
@@ -167,7 +168,7 @@ def in_turns(
 
 def latency(bench: Bench, repetitions: int) -> str:
     tasks = 32
-    outcomes = in_turns(bench, CONTESTANTS, repetitions, run_tasks, tasks)
+    outcomes = in_turns(bench, bench.contestants, repetitions, run_tasks, tasks)
     rows = [
         [name, f"{median(o.last for o in runs):.1f}", _spread([o.last for o in runs], 1), str(runs[-1].files)]
         for name, runs in outcomes.items()
@@ -184,7 +185,7 @@ def calls(bench: Bench, repetitions: int) -> str:
     del repetitions  # counts do not differ by chance
     tasks = 64
     rows = []
-    for name, contestant in CONTESTANTS.items():
+    for name, contestant in bench.contestants.items():
         bench.cluster.run("sdiag", "--reset")
         bench.calls()
         _run_followed(bench, contestant, tasks)
@@ -226,7 +227,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def submission(bench: Bench, repetitions: int) -> str:
     tasks = 10_000
-    contestants = {name: c for name, c in CONTESTANTS.items() if name != OURS}
+    contestants = {name: c for name, c in bench.contestants.items() if name != OURS}
     contestants = {f"{OURS}, launcher submit": PLANNED, **contestants}
     outcomes = in_turns(bench, contestants, repetitions, submit_held, tasks)
     rows = [
@@ -251,7 +252,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--only", default=",".join(_PARTS), help="parts, with commas (default: %(default)s)")
+    parser.add_argument("--without-peers", action="store_true", help="plain sbatch and ours alone")
     options = parser.parse_args()
+    contestants = {name: CONTESTANTS[name] for name in (PLAIN, OURS)} if options.without_peers else CONTESTANTS
     for name in ("jobs", "launcher", "benchmarks"):  # as pip does with what it installs, the peers among it
         compileall.compile_dir(_ROOT / name, quiet=1)
     print(machine())
@@ -260,7 +263,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch, SlurmCluster(site=site) as cluster:
             allow_jobs(cluster, 20_000)
             print(f"\n{name}, {cluster.run('sbatch', '--version').strip()}")
-            print(_PARTS[name](Bench(cluster, Path(scratch)), options.repetitions), flush=True)
+            print(_PARTS[name](Bench(cluster, Path(scratch), contestants), options.repetitions), flush=True)
 
 
 if __name__ == "__main__":
