@@ -208,6 +208,26 @@ def test_that_is_told_and_refused(tmp_path: Path) -> None:
     assert (code, "run first was computed again" in said) == (1, True)
 
 
+def test_so_is_what_was_made_of_that_in_turn_until_it_is_put_right(tmp_path: Path) -> None:
+    write_run(tmp_path, "third", {"run": "second", "outputs": OUTPUTS}, executor="instant")
+    write_both(tmp_path)
+    done("plan", "first.yaml")
+    compute_first(tmp_path)
+    done("run", "second.yaml")
+    done("run", "third.yaml")
+    compute_first(tmp_path, number=2, rows=Spans([(8, 12)]))
+    code, said = command("status", "third")
+    assert (code, "third  incomplete" in said) == (1, True)
+    assert "outdated: run first was computed again since run second was planned" in said
+    assert said.splitlines()[-1] == "next: launcher rerun second --fresh"
+    with pytest.raises(RunError, match=r"What is made of that comes first: launcher status .*/runs/second"):
+        gather(run_in(tmp_path, "third"))
+    done("rerun", "second", "--fresh")
+    assert "outdated: run second was computed again since this run was planned" in command("status", "third")[1]
+    done("rerun", "third", "--fresh")
+    assert "third  complete" in done("status", "third")
+
+
 def test_results_that_stay_right_are_kept(tmp_path: Path) -> None:
     outdated(tmp_path)
     assert "kept, despite: run first was computed again" in done("rerun", "second", "--keep-results")
