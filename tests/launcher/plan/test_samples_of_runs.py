@@ -153,6 +153,17 @@ def test_what_is_not_there_is_told_with_what_is(tmp_path: Path, what: str) -> No
     assert re.search(expected, refused("plan", "second.yaml"), re.MULTILINE)
 
 
+def test_a_column_that_may_be_an_output_is_told_as_that(tmp_path: Path) -> None:
+    write_run(tmp_path, "first", write_rows(tmp_path), executor="instant")
+    write_run(
+        tmp_path, "second", {"run": "first", "outputs": ["text"]}, "jobs.command:Command", {"command": ["echo", "{n}"]}
+    )
+    done("run", "first.yaml")
+    said = refused("plan", "second.yaml")
+    assert "needs the column 'n', which the manifest lacks" in said
+    assert "where it is an output of first, say so: data.manifest.outputs: [text, n]" in said
+
+
 def test_a_column_and_an_output_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("x,text\n1,a\n")
     write_run(tmp_path, "first", "data.csv", executor="instant", data={"shards": 1})
