@@ -246,7 +246,7 @@ def test_a_model_of_images_or_sound_is_refused(tmp_path: Path, config: dict[str,
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="is a model of") if message else nullcontext() as refused:
         TextEmbedding(str(tmp_path))
-    assert not message or message in str(refused.value)
+    assert not message or (refused and message in str(refused.value))
 
 
 def test_a_model_that_cannot_be_had_offline_says_what_to_do(tmp_path: Path) -> None:
