@@ -129,7 +129,7 @@ if __name__ == "__main__":
     queue = multiprocessing.get_context("spawn").Queue()
     process = multiprocessing.get_context("spawn").Process(target=child, args=(queue,))
     process.start()
-    print(queue.get(timeout=60))
+    print(queue.get())
     process.join()
 """
     assert run(tmp_path, text) == "[0, 1, 4, 9]\n"
@@ -238,6 +238,7 @@ def test_importing_the_package_is_light() -> None:
 def test_nothing_is_left_when_the_block_ends(tmp_path: Path, end: str) -> None:
     text = f"""{SQUARE}{LEFT}
 import torch
+from tests.support.launcher_runs import wait_until
 before = set(os.listdir("/dev/shm"))
 try:
     with Hierarchy(square, workers=2) as hierarchy:
@@ -245,9 +246,11 @@ try:
         {end}
 except (KeyError, KeyboardInterrupt):
     pass
-print(left(), set(os.listdir("/dev/shm")) - before)
+print(left())
+new = set(os.listdir("/dev/shm")) - before
+wait_until(lambda: not new & set(os.listdir("/dev/shm")))  # those of others, which are on this machine too, go away
 """
-    assert run(tmp_path, text) == "(0, 0, 0) set()\n"
+    assert run(tmp_path, text) == "(0, 0, 0)\n"
 
 
 def test_nothing_is_left_when_one_is_collected_or_never_closed(tmp_path: Path) -> None:
