@@ -104,7 +104,7 @@ def test_without_locks_each_download_has_a_file_of_its_own(
 ) -> None:
     """As on Lustre without -o flock: it would wait for ever for whoever has the lock."""
     monkeypatch.setattr("jobs.http.part_file.try_lock", lambda descriptor: None)
-    targets = ["/ok/large?size=3000000", "/ok/large?size=3000000", "/flaky/b?times=2", "/missing/a"]
+    targets = ["/ok/large?size=3000000", "/ok/large?size=3000000", "/flaky/unlocked?times=2", "/missing/unlocked"]
     found = load_all([{"url": server.base + target} for target in targets], folder=tmp_path, retries=2)
     assert [is_right(one, target) for one, target in zip(found[:3], targets, strict=False)] == [True] * 3
     assert isinstance(found[3], Exception)
