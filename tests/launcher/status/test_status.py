@@ -683,6 +683,8 @@ def test_chosen_shards_are_those_that_failed_run_or_are_slow(tmp_path: Path) -> 
     assert slow.elapsed == pytest.approx(100, abs=60)
     table = [line.split() for line in status_lines(found, [slow]) if "samples/s" in line]
     assert table[-1] == ["shard", "state", "samples", "node", "elapsed", "memory", "samples/s"]
+    narrow = [line.split() for line in status_lines(found, [slow], width=50) if "samples/s" in line]
+    assert narrow[-1] == ["shard", "state", "samples", "node", "samples/s"]
     assert "  no such shards" in status_lines(read(run), [])
 
 
