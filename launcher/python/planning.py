@@ -145,7 +145,7 @@ def _planned(
     planned = make_plan(config, way)
     note(planned.run)
     write_planned(planned.run, config, planned.plan)
-    return Run(planned.run, planned.notes, _in_words_of(planned, config))
+    return Run(planned.run, (*planned.notes, *given_samples.unseen_index(samples)), _in_words_of(planned, config))
 
 
 def _in_words_of(planned: Planned, config: Config) -> Config:

@@ -72,14 +72,11 @@ def _not_found(text: str, candidates: list[Path]) -> str:
         return f"{text}: not a run directory (it has no plan.json); valid: runs/NAME, or a run's name"
     folder = path.parent if "/" in text else RUNS_FOLDER
     names = [run.name for run in list_runs(folder)]
-    close = _like(path.name, names) or ([] if "/" in text else _like(path.name, _noted_names()))
+    close = nearest(path.name, names, most=3, cutoff=0.5)
+    close = close or ([] if "/" in text else nearest(text, _noted_names(), most=3, cutoff=0.7))
     listed = ", ".join(close or names[:5]) or "none"
     hint = "did you mean" if close else "the runs there"
     return f"{text}: no such run, neither here nor below {folder.absolute()}; {hint}: {listed}; of yours: launcher list --all"
-
-
-def _like(name: str, names: Iterable[str]) -> list[str]:
-    return nearest(name, names, most=3, cutoff=0.5)
 
 
 def _noted_names() -> set[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.storage.beats import Beat
-from launcher.units import GIB, short_size
+from launcher.units import GIB, rough_time, short_size
 
 if TYPE_CHECKING:
     from launcher.documents.status import EfficiencyDocument
@@ -61,7 +61,7 @@ class Efficiency:
         """
         peak = f"peak {short_size(self.peak_memory)} of {short_size(self.memory_limit)}"
         memory = "" if self.is_memory_enough else f"mem {short_size(self.memory)} ({peak}) and "
-        time = f"time {self.minutes} min (longest attempt {self.longest / 60:.1f} min)"
+        time = f"time {self.minutes} min (longest attempt {rough_time(self.longest)})"
         lines = [f"ask for {memory}{time}"][:has_limits]
         if not is_complete or self.seconds < _TELLING:
             return lines
