@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.storage.rundir import RunDir
 from launcher.commands.printer import Printer
 from launcher.commands.targets import Target, load_target, swept, way_of
 from launcher.config.config import Config
@@ -36,9 +37,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         told.update(dict.fromkeys(lines))
         documents.append({**document, "values": list(target.values)})
     name = str(documents[0]["sweep"])
-    printer.say(
-        f"next: launcher submit {name}, or launcher run {name}; all {len(targets)} together: launcher status {name}"
-    )
+    printer.say(_next_of_sweep(RunDir(Path(documents[0]["run"]).with_name(name)), len(targets)))
     printer.document(sweep=name, runs=documents)
     return True
 
@@ -143,6 +142,15 @@ def _next(planned: "Planned", target: Target | None) -> str:
     if target:
         name = shlex.join([target.text, *(word for text in target.overrides for word in ("--set", text))])
     return f"next: launcher submit {name}, or launcher run {name}"
+
+
+def _next_of_sweep(namesake: RunDir, count: int) -> str:
+    """``namesake`` would be a run that is called as the sweep: commands take the name for that."""
+    name = namesake.name
+    if namesake.plan.is_file():
+        how = "the same command with run or submit in the place of plan"
+        return f"next: {how} ({name} alone is another run); all {count} together: launcher list --sweep {name}"
+    return f"next: launcher submit {name}, or launcher run {name}; all {count} together: launcher status {name}"
 
 
 def _sizes(sizes: Sequence[int]) -> str:
