@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.errors import LauncherError
 from jobs.storage.rundir import RunDir
 from launcher.commands.printer import Printer
 from launcher.commands.targets import Target, load_target, swept, way_of
@@ -64,7 +65,12 @@ def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> "tup
     if options.script and not options.json:  # before the check: whoever looks at it may do so because it is refused
         for text in scripts.values():
             print(text, flush=True)
-    opinion = executor.scripts.check(next(iter(scripts))) if executor.scripts and scripts else None
+    try:
+        opinion = executor.scripts.check(next(iter(scripts))) if executor.scripts and scripts else None
+    except LauncherError as error:
+        for remark in remarks:  # one of them may be the reason
+            error.add_note(remark)
+        raise
     lines = [
         *planned.notes,
         f"{_planned(planned, settings)}: {run.path.absolute()}",
