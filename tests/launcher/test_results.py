@@ -25,6 +25,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.submission import NodeSettings, Resources, Submission
 from launcher import results
 from launcher.results import FAILED, OK, Ragged, Results
+from launcher.runs.submissions import Outcome
 from launcher.submit.result import gather_result
 from tests.support.builders import build_plan, build_run, change_plan, everything, vectors, write_shard
 from tests.support.launcher_runs import ROOT
@@ -258,9 +259,9 @@ def test_a_result_with_too_many_failed_samples_says_that(tmp_path: Path) -> None
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_gather_of_a_run_that_goes_on_says_that_the_result_will_come(tmp_path: Path, goes_on: bool) -> None:
     run = build_plan(tmp_path / "run", (0, 8))
-    if goes_on:
-        owner = ProcessIdentity.current().to_json()
-        replace(Submission.read(run.submission(1)), process=owner).write(run.submission(1))
+    replace(Submission.read(run.submission(1)), process=ProcessIdentity.current().to_json()).write(run.submission(1))
+    if not goes_on:
+        Outcome(1.0, cancelled=True).write(run, 1)
     with pytest.raises(IncompleteError) as error:
         gather_result(run)
     assert (f"launcher status {run.path} --watch" in "".join(getattr(error.value, "__notes__", ()))) is goes_on
