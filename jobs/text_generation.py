@@ -36,15 +36,17 @@ class TextGeneration(Job):
       ``{model}``, ``{socket}`` (a Unix socket) or ``{port}``, ``{gpus}`` (how many the process has) and ``{in_flight}``. A
       port can be reached by all users of a node: its VLLM_API_KEY and LLAMA_API_KEY are a key that nobody else has.
     - ``base_url``: instead, a server that runs, such as ``http://host:8000/v1``; its key is ``$OPENAI_API_KEY`` in the task.
-    - ``prompt``: text with fields, columns of the manifest; or ``messages``: a column of messages, lists or JSON.
-    - ``system``: a system message before them. ``chat``: false sends the prompt as it is, to /completions.
+    - ``prompt``: text with fields, columns of the manifest.
+    - ``messages``: instead, a column of messages, lists or JSON.
+    - ``system``: a system message before them.
+    - ``chat``: false sends the prompt as it is, to /completions.
     - ``sampling``: ``{max_tokens: 512, temperature: 0.7}``, passed on as it is; with ``n`` over 1 there are ``text_0``,
       ``text_1``, and so on, and as many ``finish_reason_0``.
     - ``schema``: a JSON schema that answers must have; one that is cut off by max_tokens fails its sample.
     - ``seed``: whether each request has its row's seed, where its temperature is not 0.
     - ``logprobs``: true for an output of that name, those of the answer's tokens (of the first answer).
-    - ``retries`` of a request that met HTTP 408, 425, 429 or 5xx, or a broken connection; ``request_timeout``: seconds of
-      each of them.
+    - ``retries`` of a request that met HTTP 408, 425, 429 or 5xx, or a broken connection.
+    - ``request_timeout``: seconds of each request; null: ``node.sample_timeout`` alone.
     - ``start_timeout``: seconds until a server that is started answers.
 
     ``node.in_flight`` requests are made at a time. A subclass may ask several times: ``await self.generate(messages, seed)`` in

@@ -13,7 +13,7 @@ from launcher.commands.chosen_run import chosen_run, is_config
 from launcher.commands.printer import Printer
 from launcher.config.config import Config, load_config
 from launcher.runs.find import reference
-from launcher.units import counted
+from launcher.units import counted, rows_between
 
 
 def extend(options: argparse.Namespace, printer: Printer) -> bool:
@@ -28,10 +28,8 @@ def extend(options: argparse.Namespace, printer: Printer) -> bool:
     if not done.new and not is_again:
         printer.say(f"{run.path}: nothing new; the run has all {known.rows:,} samples")
     if done.new:
-        last = done.plan.rows - 1
-        printer.say(
-            f"new: {counted(done.new, 'sample')} (rows {known.rows} to {last}) in {counted(done.shards, 'shard')}"
-        )
+        where = rows_between(known.rows, done.plan.rows)
+        printer.say(f"new: {counted(done.new, 'sample')} ({where}) in {counted(done.shards, 'shard')}")
     if done.changed:
         what = "computed again" if is_again else "they stay as they were; to compute them again: --changed"
         printer.say(f"changed: {counted(done.changed, 'sample')}; {what}")

@@ -1,6 +1,5 @@
 """Follow: submits what is not done, and stays until the result is there; local array tasks leave when it does."""
 
-import shlex
 from collections.abc import Callable
 
 from jobs.errors import RunError
@@ -54,7 +53,7 @@ def run_to_end(
             if choose_executor(config.executor).stops_with_launcher:
                 say("stopping the array tasks; Ctrl-C again stops them at once")
                 _stop(run, interrupts)
-                say(f"what is done is kept; to go on: launcher run {shlex.quote(str(config.path))}")
+                say(f"what is done is kept; to go on: launcher run {reference(run)}")
             elif any(known.submission.resources.attended for known in read_submissions(run)):
                 say(how_to_go_on(run))
             else:
