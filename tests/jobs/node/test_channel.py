@@ -5,13 +5,13 @@ import selectors
 from collections.abc import Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import recv_handle
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.node.channel import Channel
+from jobs.node.descriptors import receive_descriptor
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_descriptor_follows_its_message_in_order(sizes: list[int], at: int) ->
     for number, size in enumerate(sizes):
         assert theirs.recv() == bytes(size)
         if number == at:
-            found = recv_handle(theirs)
+            found = receive_descriptor(theirs)
             os.write(found, b"x")
             os.close(found)
             assert os.read(reader, 9) == b"x"
