@@ -5,7 +5,8 @@ class gets by its annotations: a Path, a tuple, a set.
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
@@ -66,11 +67,23 @@ def signature(cls: type) -> inspect.Signature:
     """What the constructor takes; not the ``__new__`` of Job, which takes anything."""
     own_new = next(base for base in cls.__mro__ if "__new__" in vars(base)).__module__ != "jobs.job"
     if own_new or hasattr(cls, "__signature__"):
-        return inspect.signature(cls)
+        return signature_of(cls)
     if cls.__init__ is object.__init__:  # type: ignore[misc]
         return inspect.Signature()
-    constructor = inspect.signature(cls.__init__)  # type: ignore[misc]
+    constructor = signature_of(cls.__init__)  # type: ignore[misc]
     return constructor.replace(parameters=[*constructor.parameters.values()][1:])
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """What anything takes; annotations may name what is imported for type checkers alone.
+
+    Such names stand in text, or, from Python 3.14 on, in what is evaluated only when it is asked for.
+    """
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)
 
 
 def named_parameters(cls: type) -> dict[str, inspect.Parameter]:

@@ -24,7 +24,7 @@ _OF_CODE = (
     "co_name", "co_qualname", "co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_argcount",
     "co_posonlyargcount", "co_kwonlyargcount", "co_flags", "co_consts", "co_exceptiontable",
 )  # fmt: skip
-_OWN_EACH = {"__module__", "__firstlineno__", "_abc_impl"}
+_OWN_EACH = {"__module__", "__firstlineno__", "__annotate_func__", "_abc_impl"}
 _EMPTY = object()
 # What objects raise that do not tell what they are made of.
 _SILENT = (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError)
