@@ -9,6 +9,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from types import CodeType, FunctionType
 from typing import Any, TypeAlias
 
@@ -124,7 +125,9 @@ def _attributes(function: Any) -> dict[str, Any]:
 
 def _members(cls: type) -> dict[str, Any]:
     """Without what Python, or a library that makes classes, keeps in one for itself."""
-    found = {name: value for name, value in vars(cls).items() if name not in _OWN_EACH}
+    # A dataclass without a docstring is given one, which names the modules of its types.
+    made = {"__doc__"} if is_dataclass(cls) and f"{cls.__doc__}".startswith(f"{cls.__name__}(") else set[str]()
+    found = {name: value for name, value in vars(cls).items() if name not in _OWN_EACH | made}
     return {
         name: value
         for name, value in found.items()
