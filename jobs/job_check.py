@@ -4,7 +4,7 @@ import inspect
 
 from jobs.errors import InputError
 from jobs.job import Job
-from jobs.parameters import signature_of
+from jobs.late_annotations import signature_of
 
 # What each method is called with, beside the Job itself.
 _ARGUMENTS = {

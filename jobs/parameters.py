@@ -5,12 +5,13 @@ class gets by its annotations: a Path, a tuple, a set.
 """
 
 import inspect
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from jobs.late_annotations import signature_of
 
 UNKNOWN = inspect.Parameter.empty
 """The type of a parameter without annotation, or with one that cannot be resolved; such values are taken as they are."""
@@ -72,18 +73,6 @@ def signature(cls: type) -> inspect.Signature:
         return inspect.Signature()
     constructor = signature_of(cls.__init__)  # type: ignore[misc]
     return constructor.replace(parameters=[*constructor.parameters.values()][1:])
-
-
-def signature_of(function: Callable[..., Any]) -> inspect.Signature:
-    """What anything takes; annotations may name what is imported for type checkers alone.
-
-    Such names stand in text, or, from Python 3.14 on, in what is evaluated only when it is asked for.
-    """
-    if sys.version_info >= (3, 14):
-        from annotationlib import Format
-
-        return inspect.signature(function, annotation_format=Format.FORWARDREF)
-    return inspect.signature(function)
 
 
 def named_parameters(cls: type) -> dict[str, inspect.Parameter]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from jobs.errors import InputError, OutputError
 from jobs.inputs import bad_parameter, need_one_of
 from jobs.job import Context
-from jobs.parameters import signature_of
+from jobs.late_annotations import signature_of
 
 if TYPE_CHECKING:
     import torch
