@@ -23,19 +23,17 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
 @contextmanager
 def as_text(function: FunctionType) -> Iterator[None]:
     """Inside, annotations of which some cannot be evaluated are text, for those who ask for the values."""
-    if sys.version_info < (3, 14):
-        yield
-        return
-    from annotationlib import Format, get_annotations
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format, get_annotations
 
-    late = function.__annotate__
-    try:
-        get_annotations(function)
-    except (NameError, AttributeError):
-        function.__annotations__ = get_annotations(function, format=Format.STRING)
+        late = function.__annotate__
         try:
-            yield
-        finally:
-            function.__annotate__ = late
-    else:
-        yield
+            get_annotations(function)
+        except (NameError, AttributeError):
+            function.__annotations__ = get_annotations(function, format=Format.STRING)
+            try:
+                yield
+            finally:
+                function.__annotate__ = late
+            return
+    yield
