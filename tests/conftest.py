@@ -44,7 +44,7 @@ _HAS_TORCH = find_spec("torch") is not None
 
 def _skipped_without_torch(report: Report) -> Report:
     """A new Python comes before a build of torch for it. Until then all else is to be tested with it."""
-    if report.failed and not _HAS_TORCH and re.search("No module named 'torch'|needs torch", str(report.longrepr)):
+    if report.failed and not _HAS_TORCH and re.search(r"No module named \\?'torch|needs torch", str(report.longrepr)):
         report.outcome = "skipped"
         report.longrepr = (report.nodeid.partition("::")[0], 0, "Skipped: torch is not installed")
     return report

@@ -12,6 +12,8 @@ from jobs.machine.devices import CPU_SHARE
 from tests.support.launcher_runs import wait_until
 from tests.support.task_runs import command, make_run, run_task, written
 
+pytest.importorskip("torch")
+
 # CPU seconds of the task that are looked at, and how many of them make a thread one that computes: the supervisor, and
 # threads that read and write, have a twentieth. Seconds of CPU, since on a loaded machine any thread waits for its turn.
 _WINDOW = 3.0
