@@ -21,7 +21,7 @@ from jobs.node.log import say
 from jobs.node.messages import NewSlot, Placed
 from jobs.node.transfer import Transfer
 from jobs.pickles import Packed, pickled
-from jobs.stacked import PLAIN, Stacked
+from jobs.stacked import ADDED, PLAIN, Stacked
 from jobs.tensors import as_memory, from_memory, is_tensor
 
 # Cache lines are 64 bytes; vector instructions want their operands aligned to them.
@@ -132,7 +132,7 @@ def _lay_out(value: Any, arrays: list[np.ndarray | Stacked], size: int) -> tuple
         return value, size
     arrays.append(array)
     offset = _aligned(size)
-    dtype = array.dtype.str if array.dtype.kind in _TOLD else array.dtype
+    dtype = array.dtype.str if array.dtype.kind in _TOLD and array.dtype.isbuiltin != ADDED else array.dtype
     return SlotArray(offset, array.shape, dtype, tensor), offset + array.nbytes
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from jobs.errors import InputError
-from jobs.gather.result_place import objection
+from jobs.gather.objection import objection
 from jobs.job import Job, has_reduce, job_class, make_job, needed_columns, takes_samples
 from jobs.job_check import check_work
 from jobs.nearest import did_you_mean, nearest

@@ -90,13 +90,8 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     if not submission.resources.single_jobs:
         at_once = submission.resources.parallelism or config.slurm.array_parallelism
         options["array"] = f"0-{submission.tasks - 1}%{at_once}"
-    if submission.resources.attended:  # no finalize job is there to send mail
-        pass
-    elif submission.resources.attempt == 1 and (begin := _mail_types(asked) & {_BEGIN}):
-        asked["mail-type"] = ",".join(begin)
-    else:  # the finalize job tells the rest: the end of an array is not yet that of the run
-        for name in _MAIL_OPTIONS:
-            asked.pop(name, None)
+    if not submission.resources.attended:  # else no finalize job is there to send mail
+        _ask_for_mail(asked, submission.resources)
     if submission.resources.attempt > 1:  # what it waited for has been; Slurm may have forgotten that job
         asked.pop("dependency", None)
     _stay(asked, submission.cluster)
@@ -251,6 +246,15 @@ def _pattern(path: Path) -> str:
             f"{text}: Slurm writes no log into a folder whose name has a backslash; rename it, or set runs"
         )
     return text.replace("%", "%%")
+
+
+def _ask_for_mail(asked: Options, resources: Resources) -> None:
+    """At the beginning; the finalize job tells the rest: the end of an array is not yet that of the run."""
+    if resources.attempt == 1 and (begin := _mail_types(asked) & {_BEGIN}):
+        asked["mail-type"] = ",".join(begin)
+        return
+    for name in _MAIL_OPTIONS:
+        asked.pop(name, None)
 
 
 def _command(run: RunDir, config: Config, submission: Submission, template: Template) -> str:
