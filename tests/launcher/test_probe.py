@@ -581,7 +581,8 @@ def test_workers_are_recommended_where_loading_waits(tmp_path: Path, scratch: Pa
     found = values(done)
     if len(os.sched_getaffinity(0)) > 1:
         assert found["node.workers"] > 0, done.stdout
-    assert 6 < document(done)["measurements"][0]["rate"] < 10.5
+    # A tenth of a second each, and what a loaded machine takes to wake a process.
+    assert 2 < document(done)["measurements"][0]["rate"] < 10.5
     assert document(done)["expected"]["samples"] == 20_000
 
 
@@ -618,7 +619,7 @@ def test_the_time_is_kept_to_and_what_is_known_is_told(tmp_path: Path, scratch: 
         assert f"{seconds} s at most" in process.stdout.readline()
         began = time.monotonic()
         text = process.communicate(timeout=PATIENCE)[0]
-        assert time.monotonic() - began < seconds + 6, "cleaning up comes on top"
+        assert time.monotonic() - began < seconds + 30, "cleaning up comes on top; all samples would take 5000 s"
         if process.returncode == 0:  # on a loaded machine the first time may be too short for any sample
             break
     assert process.returncode == 0, text

@@ -131,6 +131,8 @@ def _tell_slurm(
     """What still waits need not start where all is done; where it is not and time was up, this array task goes on later."""
     from jobs.node.supervisor import slurm_job
 
+    if slurm_job.has_ended_others(run, submission.number):
+        return
     if task.is_all_done:
         slurm_job.cancel_waiting(run, submission.number)
         if submission.workers > 1:

@@ -52,15 +52,18 @@ class Server:
         self.paths: list[str] = []
         self.code = 200
         self.silent = False
+        self.begun = self.given_up = 0
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                server.begun += 1
                 while server.silent:
                     try:
                         self.wfile.write(b"H")
                     except OSError:  # who told was killed
+                        server.given_up += 1
                         return
                     time.sleep(0.05)
                 server.posts.append(json.loads(body))
@@ -185,11 +188,12 @@ def test_whoever_is_killed_while_telling_tells_nobody_twice(tmp_path: Path, serv
     config = write_config(tmp_path, 8, notify=server.url)
     process = start(tmp_path, "run", config.name)
     run = run_of(config)
-    wait_until(lambda: run.notice(1).exists())
+    wait_until(lambda: server.begun)
     pid = executor_pid(run)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     process.communicate(timeout=PATIENCE)
+    wait_until(lambda: server.given_up)
     server.silent = False
     assert status(tmp_path, run)["notice"]["sent"] is None
     assert "is being told, or whoever did so was killed" in launcher(tmp_path, "status", run.path).stdout

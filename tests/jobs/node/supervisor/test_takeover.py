@@ -107,21 +107,21 @@ def test_where_three_have_come_to_nothing_it_is_left() -> None:
 
 def test_what_is_left_is_what_nobody_has_done_or_given_up() -> None:
     rest = Rest(Spans([(0, 1000)]), TABLE)
-    rest.learn_claims([CLAIM, Claim(0, 2, "second", 400, 1000)])
+    rest.learn_claims(0, [CLAIM, Claim(0, 2, "second", 400, 1000)])
     rest.learn_beats([Beat(1, 0.0, Spans([(0, 100)])), Beat(1, 0.0, Spans([(300, 450)]))])
-    assert [(one.claim.number, str(one.left)) for one in rest.stretches()] == [(2, "450-999"), (1, "100-299")]
+    assert [(one.claim.number, str(one.left)) for one in rest.stretches([0])] == [(2, "450-999"), (1, "100-299")]
     rest.learn_beats([Beat(1, 0.0, given_up=(GivenUp(1, FailureKind.ERROR, ""),))])
-    assert [(one.claim.number, str(one.left)) for one in rest.stretches()] == [(2, "450-499"), (1, "100-299")]
+    assert [(one.claim.number, str(one.left)) for one in rest.stretches([0])] == [(2, "450-499"), (1, "100-299")]
 
 
 def test_a_later_claim_is_learned_and_one_without_rows_keeps_its_number() -> None:
     rest = Rest(Spans([(0, 1000)]), TABLE)
-    rest.learn_claims([CLAIM])
-    rest.learn_claims([CLAIM, Claim(0, 2, "", 0, 0)])
-    (left,) = rest.stretches()
+    rest.learn_claims(0, [CLAIM])
+    rest.learn_claims(0, [CLAIM, Claim(0, 2, "", 0, 0)])
+    (left,) = rest.stretches([0])
     assert (left.claim, inherited(left, TABLE)) == (CLAIM, Claim(0, 3, "", 0, 1000))
-    rest.learn_claims([CLAIM, Claim(0, 2, "second", 600, 1000)])
-    assert [one.claim.number for one in rest.stretches()] == [2, 1]
+    rest.learn_claims(0, [CLAIM, Claim(0, 2, "second", 600, 1000)])
+    assert [one.claim.number for one in rest.stretches([0])] == [2, 1]
 
 
 # --- whole arrays
