@@ -717,7 +717,7 @@ def test_an_answer_of_a_job_that_takes_samples_one_by_one_comes_when_it_is_there
         def setup(self, context: jobs.Context) -> None:
             from jobs.node.process import sample_messenger
 
-            sample_messenger.TICK = 3600.0  # when it is time to look what is done, else twice a second
+            vars(sample_messenger)["TICK"] = 3600.0  # when it is time to look what is done, else twice a second
 
         def load(self, sample: Any) -> Any:
             return sample

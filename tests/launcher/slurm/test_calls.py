@@ -197,8 +197,14 @@ def test_a_command_that_hangs_is_no_answer_and_is_not_waited_for_without_end(
 ) -> None:
     monkeypatch.setattr(calls, "_TIMEOUT", 0.2)
     monkeypatch.setattr(calls, "BACK_OFF", (0.1, 0.1, 0.1, 0.1, 0.1))
-    asked, run = [], calls.run  # counted here: who is killed that soon may not have begun to count
-    monkeypatch.setattr(calls, "run", lambda *command: (asked.append(command), run(*command))[1])
+    asked: list[tuple[str, ...]] = []
+    run = calls.run
+
+    def counted(*command: str) -> str:  # here: who is killed that soon may not have begun to count
+        asked.append(command)
+        return run(*command)
+
+    monkeypatch.setattr(calls, "run", counted)
     stand_in(programs, "squeue", "exec sleep 60")
     with pytest.raises(calls.NoAnswer, match="squeue did not answer within"):
         scheduler.queue()
