@@ -1,5 +1,6 @@
 """Arrays: what a Job returned, as an array that a result can hold: the same values, or an OutputError that names the output."""
 
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -102,6 +103,8 @@ def to_list(value: Any) -> Callable[[], Any] | None:
 
 
 def describe(value: object) -> str:
+    if inspect.isawaitable(value):
+        return f"a {type(value).__name__} that was not awaited"
     if isinstance(value, np.ndarray):
         return f"{value.dtype} array of shape {list(value.shape)}"
     return f"{type(value).__name__}"

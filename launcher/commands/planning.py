@@ -153,7 +153,7 @@ def _other_settings(planned: "Planned", config: Config) -> list[str]:
     """What decides nothing of the result, and is another than the run goes on with by its name: ``node.workers: 4 -> 2``."""
     from launcher.config.differences import differences
     from launcher.plan.guard import deciding_differences
-    from launcher.submit.submit import current_config
+    from launcher.submit.settings import current_config
 
     known, now = current_config(planned.run, planned.plan).to_mapping(), config.to_mapping()
     deciding = deciding_differences(known, now)

@@ -21,7 +21,8 @@ from launcher.python.job_source import function_name, job_source, params_of
 from launcher.python.plain import plain_or_refuse
 from launcher.python.run import Run
 from launcher.runs.index import note
-from launcher.submit.submit import in_words_of, write_planned
+from launcher.submit.settings import in_words_of
+from launcher.submit.submit import write_planned
 
 # A function may take minutes; what takes microseconds gets larger batches by node={"batch_size": ...}.
 _BATCH_OF_FUNCTION = 1

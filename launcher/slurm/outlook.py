@@ -80,7 +80,7 @@ def _finalizer(config: "Config", resources: Resources) -> str:
 
 def remarks(config: "Config", asked: Options, resources: Resources) -> list[str]:
     """What keeps it from starting, or from having its devices; what time it has where it asks for none, what it leaves idle."""
-    there = [group for own in nodes(asked) for group in nodes_of(own, asked.get("partition"))]
+    there = [group for own in nodes(asked) for group in nodes_of(own, asked.get("partition")) if group.is_usable]
     whole = [group for group in there if group.whole or are_asked(asked)]
     size = task_size(config, asked)
     said = idle(config, size, whole, amount(parse_memory, asked.get("mem")))

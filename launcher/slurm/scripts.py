@@ -10,7 +10,7 @@ import hashlib
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,12 +107,16 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
 FINALIZE_WAYS = [{"beside": beside, "asks_memory": memory} for beside in (True, False) for memory in (True, False)]
 
 
-def finalize_scripts(run: RunDir, config: Config, submissions: Sequence[Submission]) -> list[str]:
+def finalize_scripts(run: RunDir, config: Config, submissions: Sequence[Submission]) -> Iterator[str]:
     """The script of the finalize job, and others that ask for less, for where Slurm refuses the first.
 
     Nodes without RealMemory have no memory to ask for (slurm.conf(5)); a partition or QOS may take GPU jobs alone.
     """
-    return list(dict.fromkeys(finalize_script(run, config, submissions, **way) for way in FINALIZE_WAYS))
+    seen: set[str] = set()
+    for way in FINALIZE_WAYS:
+        if (script := finalize_script(run, config, submissions, **way)) not in seen:
+            seen.add(script)
+            yield script
 
 
 def finalize_script(

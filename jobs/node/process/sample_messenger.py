@@ -68,7 +68,7 @@ class SampleMessenger:
 
     def _turn(self, what: Callable[[], None]) -> None:
         """Does something, and then what follows from it; whatever it raises ends the process."""
-        if self.ended:
+        if self.ended is not None:
             return
         self._border.come_back()
         try:
@@ -91,7 +91,7 @@ class SampleMessenger:
         self._loop.stop()
 
     def _tick(self) -> None:
-        if not self.ended:
+        if self.ended is None:
             self._loop.call_later(TICK, self._turn, self._tick)
             self._runner.tick()
             self._intake.expect(self._settled / TICK)
@@ -106,7 +106,7 @@ class SampleMessenger:
         self._turn(lambda: None)
 
     def _advance(self) -> None:
-        if not self.ended:
+        if self.ended is None:
             self._take()
             for outcome in self._runner.collect():
                 self._settle(outcome)

@@ -5,6 +5,7 @@ whatever batch it is of, so that a long one holds up nobody.
 """
 
 import asyncio
+import contextvars
 import gc
 import sys
 from collections import deque
@@ -67,7 +68,10 @@ class _Flight:
 
 
 class SampleRunner:
-    """``in_flight`` samples at a time; ``on_outcome`` is called, in the loop, after some are done, or the process is broken."""
+    """``in_flight`` samples at a time; ``on_outcome`` is called, in the loop, after some are done, or the process is broken.
+
+    Each begins with the context ``variables`` as the Job's setup has left them, and changes them for nobody else.
+    """
 
     def __init__(
         self,
@@ -79,6 +83,7 @@ class SampleRunner:
         in_flight: int,
         sample_timeout: float,
         on_outcome: Callable[[], None],
+        variables: contextvars.Context,
     ) -> None:
         self._job = job
         self._backend = backend
@@ -88,6 +93,7 @@ class SampleRunner:
         self._in_flight = in_flight
         self._timeout = sample_timeout
         self._on_outcome = on_outcome
+        self._variables = variables
         self._kernel_kills = KernelKills()
         self._clock = RunningTime()
         self._held_up = 0.0
@@ -184,7 +190,8 @@ class SampleRunner:
         flight = _Flight(item, self._table.begin(item.row), self._now)
         self._flights[item.row] = flight
         self._limited += item.most > 0
-        flight.task = self._loop.create_task(self._process(flight))
+        # Not as the loop makes tasks: a Job may have it begin them at once, here within the end of another one.
+        flight.task = asyncio.Task(self._process(flight), loop=self._loop, context=self._variables.copy())
 
     async def _process(self, flight: _Flight) -> None:
         try:

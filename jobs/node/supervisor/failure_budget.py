@@ -36,7 +36,8 @@ _TOLD = 20
 class _Failing:
     """Failed samples of a shard; ``message`` is that of the first, ``are_alike`` says that the others have the same.
 
-    ``reasons`` counts those that failed in processing for one reason: the samples' own, and how one of them says it.
+    ``reasons`` counts those that failed in processing, or took too long, for one reason, and how one of
+    them says it.
     """
 
     message: str
@@ -47,7 +48,7 @@ class _Failing:
     def add(self, sample: FailedSample) -> None:
         self.samples += 1
         self.are_alike &= sample.message == self.message
-        if sample.kind is not SampleFailureKind.PROCESS:
+        if sample.kind not in (SampleFailureKind.PROCESS, SampleFailureKind.SAMPLE_TIMEOUT):
             return
         reason = reason_of(sample.message)
         if reason not in self.reasons and len(self.reasons) >= _EXAMPLES:
@@ -174,7 +175,7 @@ class FailureBudget:
         if count <= allowed or stored().beat.done.within(shard.start, shard.stop).count <= own.samples:
             return None
         message = (
-            f"{count} of {shard.rows} samples failed in processing for one reason, {allowed} may (node.max_same_failure), so "
+            f"{count} of {shard.rows} samples failed for one reason, {allowed} may (node.max_same_failure), so "
             f"it is hardly the samples; the last: {example}"
         )
         return GivenUp(shard.index, FailureKind.ERROR, message[:_MESSAGE_CHARACTERS])

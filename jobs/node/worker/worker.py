@@ -28,6 +28,7 @@ from jobs.tracebacks import print_own
 
 if TYPE_CHECKING:
     import asyncio
+    import contextvars
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,12 @@ def _serve(loader: Loader, backend: Backend, connection: Connection, border: Bor
     return True
 
 
-def finish(found: Awaitable[None] | None, loop: "asyncio.AbstractEventLoop | None" = None) -> None:
-    """Waits for what may be ``async def``, in the loop; without one, in a loop of its own."""
+def finish(
+    found: Awaitable[None] | None,
+    loop: "asyncio.AbstractEventLoop | None" = None,
+    variables: "contextvars.Context | None" = None,
+) -> None:
+    """Waits for what may be ``async def``, in the loop, where it sets these variables; without one, in a loop of its own."""
     if not inspect.isawaitable(found):
         return
     import asyncio  # few Jobs need it
@@ -127,7 +132,7 @@ def finish(found: Awaitable[None] | None, loop: "asyncio.AbstractEventLoop | Non
         await found
 
     if loop:
-        loop.run_until_complete(wait())
+        loop.run_until_complete(loop.create_task(wait(), context=variables))
     else:
         asyncio.run(wait())
 

@@ -198,13 +198,13 @@ def test_a_command_that_hangs_is_no_answer_and_is_not_waited_for_without_end(
     monkeypatch.setattr(calls, "_TIMEOUT", 0.2)
     monkeypatch.setattr(calls, "BACK_OFF", (0.1, 0.1, 0.1, 0.1, 0.1))
     asked: list[tuple[str, ...]] = []
-    run = calls.run
+    run = calls.run  # counted here: who is killed that soon may not have begun to count
 
-    def counted(*command: str) -> str:  # here: who is killed that soon may not have begun to count
+    def noted(*command: str) -> str:
         asked.append(command)
         return run(*command)
 
-    monkeypatch.setattr(calls, "run", counted)
+    monkeypatch.setattr(calls, "run", noted)
     stand_in(programs, "squeue", "exec sleep 60")
     with pytest.raises(calls.NoAnswer, match="squeue did not answer within"):
         scheduler.queue()
