@@ -46,7 +46,15 @@ def _finalize(value: Any) -> dict[str, Any] | str:
 class Section(BaseModel):
     """Base of all sections: frozen, strict about types, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=False)
+    # Infinite numbers are for params alone; to_mapping would have null for them.
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",
+        populate_by_name=False,
+    )
 
 
 class JobSection(Section):

@@ -73,7 +73,9 @@ def _check_output(value: str) -> str:
     segments = rest.split("/")
     if len(segments) < 2 or {"", ".", ".."} & {*segments} or re.search(r"[?#\s]", rest):
         raise ValueError(
-            f"must name an object, such as {scheme}://bucket/folder/result.h5 (no spaces, ? and #), not {value!r}"
+            # What stands behind may be a signature.
+            f"must name an object, such as {scheme}://bucket/folder/result.h5 (no spaces, ? and #), not "
+            f"{re.split('[?#]', value)[0]!r}{' with what follows it' if re.search('[?#]', value) else ''}"
         )
     return value
 
