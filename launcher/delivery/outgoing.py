@@ -93,7 +93,7 @@ def _deliver(place: ResultPlace, report: GatherReport, tick: Tick) -> GatherRepo
             _begin_folder(place, files)
         with telling(f"writing {place.url}"):
             sent = [send(path, url, tick) for url, path in files.items()]
-    record = Delivered(place.url, report.seal or "", tuple(sent))
+    record = Delivered(place.url, report.seal or "", tuple(sent), format=place.format)
     _remove_replaced(place.delivered, record)
     record.write(place.run, place.part.name)
     return replace(report, url=place.url)
@@ -119,7 +119,7 @@ def _begin_folder(place: ResultPlace, files: Mapping[str, Path]) -> None:
     """Notes what is to be there, so that it is known as the run's own; from here on nothing says that the folder is whole."""
     known = {file.url: file for file in place.delivered.files} if place.delivered else {}
     known |= {url: SentFile(url, path.stat().st_size, "") for url, path in files.items()}
-    Delivered(place.url, "", tuple(known.values())).write(place.run, place.part.name)
+    Delivered(place.url, "", tuple(known.values()), format=place.format).write(place.run, place.part.name)
     remove([url for url, path in files.items() if path.name == RESULT])
 
 

@@ -16,6 +16,7 @@ from jobs.storage.rundir import RunDir
 class Delivered:
     """``url`` is that of the result, or of its index, the last of all ``files``. ``seal``: "" of one that is not complete.
 
+    ``format``: of another program, "" for HDF5; None: not noted.
     A folder's is written before, too, without hashes of what is on its way; so is that of a run in the place of another.
     """
 
@@ -23,6 +24,7 @@ class Delivered:
     seal: str
     files: tuple[SentFile, ...]
     time: float = field(default_factory=time.time)
+    format: str | None = None
 
     @property
     def is_there(self) -> bool:

@@ -62,11 +62,14 @@ class Started:
         ]
 
     def _submitted(self) -> list[str]:
+        from launcher.submit.result import is_wanted_elsewhere
         from launcher.submit.submit import nothing_to_do
 
         assert self.selection
         if not self.submissions:
-            return [nothing_to_do(self.run, self.selection)]
+            elsewhere = not self.selection.running and is_wanted_elsewhere(self.run, self.config)
+            moves = ["it is not where output.path wants it now: launcher run, with the same config, writes it there"]
+            return [nothing_to_do(self.run, self.selection), *(moves if elsewhere else [])]
         executor, table = choose_executor(self.submissions[0].executor), self.plan.table
         attended = any(made.resources.attended for made in self.submissions)
         return [

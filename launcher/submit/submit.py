@@ -21,7 +21,7 @@ from jobs.storage.submission import Resources, Submission
 from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config, config_from_mapping
 from launcher.config.origins import apply_overrides
-from launcher.config.settings import node_settings
+from launcher.config.settings import node_settings, result_settings
 from launcher.executors import Executor, choose_executor
 from launcher.plan.guard import config_path
 from launcher.plan.work import with_work
@@ -236,11 +236,7 @@ def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Sub
             executor.resources(config),
             attempts=config.retry.attempts,
             stall=None if config.retry.stall is None else parse_time(config.retry.stall),
-            output=str(config.output_path) if config.output_path else None,
-            max_file_size=config.result_form.max_file_size,
-            compression=config.result_form.compression,
-            store=config.result_form.store,
-            format=config.result_form.format,
+            **result_settings(config),
             config=config.to_mapping(),
             profiles=config.profiles,
         ),

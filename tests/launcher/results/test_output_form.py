@@ -99,6 +99,23 @@ def test_what_is_no_form_is_refused(tmp_path: Path, output: dict[str, str], said
     assert said in text
 
 
+def test_the_result_of_a_complete_run_goes_where_its_config_wants_it_now(tmp_path: Path) -> None:
+    with instant_executor():
+        config, moved = write_config(tmp_path, job="Everything"), tmp_path / "moved.h5"
+        assert go_on(config)[0] == 0
+        run, before = run_of(config), datasets(run_of(config).result)
+        there = ("--set", f"output.path={moved}")
+        assert "launcher run, with the same config, writes it there" in command("submit", config, *there)[1]
+        code, said = go_on(config, *there)
+        assert (code, f"result: {moved}" in said) == (0, True), said
+        assert f"result: {moved}, intact" in command("verify", run.path)[1]
+        np.testing.assert_equal(datasets(moved), before)
+        assert command("clean", run.path, "--yes")[0] == 0
+        code, said = go_on(config)
+        assert (code, "its result is all that there is of it, and stays where it is" in said) == (2, True)
+        assert go_on(config, *there)[0] == 0
+
+
 def test_a_submission_notes_the_form(tmp_path: Path) -> None:
     with instant_executor():
         config = write_config(tmp_path, job="Everything", output={"max_file_size": "10GB", "compression": "gzip"})
