@@ -52,14 +52,14 @@ def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> "tup
     from launcher.submit.submit import write_planned
 
     config = load_target(target, printer)
+    executor = choose_executor(config.executor)
+    resources = executor.describe(config)  # before anything is written: its commands may be here, and no cluster
     planned = make_plan(config, way_of(options))
     note(planned.run)
     settings = [] if planned.is_new else _other_settings(planned, config)  # before the newest ones are written
     run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
     manifests = [(str(part.name), part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
     columns, id_column = Samples(planned.plan.manifest_file(run)).columns, planned.plan.id_column
-    executor = choose_executor(config.executor)
-    resources = executor.describe(config)
     remarks = [*executor.remarks(config), *doubts(config.notify, run.path)]
     scripts = {path: _text(path) for path in write_planned(run, config, planned.plan)}
     if options.script and not options.json:  # before the check: whoever looks at it may do so because it is refused
