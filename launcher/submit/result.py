@@ -4,12 +4,11 @@ Where it is, the newest submission says. A run that is done, with a config that 
 that submission says is changed then.
 """
 
-import contextlib
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jobs.errors import InputError
+from jobs.machine import streams
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
 from launcher.config.settings import result_settings
@@ -47,7 +46,7 @@ def gather_result(run: RunDir, *, allow_missing: bool = False) -> "GatherReport"
     from launcher.delivery.destination import write_result
     from launcher.submit.downstream import start_waiting
 
-    with contextlib.redirect_stdout(sys.stderr):
+    with streams.kept_clear():
         submissions = read_submissions(run)
         output, form = chosen_output(submissions), chosen_form(submissions)
         report = write_result(run, allow_missing=allow_missing, output=output, form=form, with_new_code=True)
