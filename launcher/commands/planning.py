@@ -52,9 +52,9 @@ def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> "tup
     from launcher.submit.submit import write_planned
 
     config = load_target(target, printer)
-    executor = choose_executor(config.executor)
-    resources = executor.describe(config)  # before anything is written: its commands may be here, and no cluster
-    planned = make_plan(config, way_of(options))
+    executor, resources = choose_executor(config.executor), list[str]()
+    # Before anything is written: a scheduler's commands may be here, and no cluster.
+    planned = make_plan(config, way_of(options), lambda: resources.extend(executor.describe(config)))
     note(planned.run)
     settings = [] if planned.is_new else _other_settings(planned, config)  # before the newest ones are written
     run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]

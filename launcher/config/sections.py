@@ -16,6 +16,7 @@ from launcher.config.values import (
     Count,
     Devices,
     Duration,
+    Factor,
     FailureLimit,
     FileSize,
     Gpus,
@@ -218,11 +219,11 @@ class RetrySection(Section):
     """What the finalize job may do: attempts per shard in all, the growth of memory and time."""
 
     attempts: Count = Field(default=RetrySettings.attempts, description="attempts at a shard in all")
-    memory_factor: Annotated[float, Field(ge=1)] = Field(
+    memory_factor: Factor = Field(
         default=RetrySettings.memory_factor, description="growth of memory after OUT_OF_MEMORY"
     )
     max_memory: Size = Field(default=None, description="limit of that growth")
-    time_factor: Annotated[float, Field(ge=1)] = Field(
+    time_factor: Factor = Field(
         default=RetrySettings.time_factor, description="growth of the time limit after TIMEOUT without progress"
     )
     max_time: Duration = Field(default=None, description="limit of that growth")

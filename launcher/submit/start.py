@@ -3,6 +3,7 @@
 What imports numpy or pyarrow is imported in the functions, so that a scheduler is asked for its limits before.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from launcher.config.origins import apply_overrides
 from launcher.executors import choose_executor
 from launcher.runs.find import reference
 from launcher.units import counted
+
+_OF_ITS_PLAN = ("name", "runs", "folder", "sweep", "include")
 
 if TYPE_CHECKING:
     from launcher.documents.starts import StartDocument
@@ -125,10 +128,22 @@ def _settings(run: RunDir, known: Plan, overrides: Sequence[str], config: Config
     """``overrides`` are ``key=value``."""
     from launcher.submit.submit import current_config
 
+    _refuse_another(run, known, overrides)
     if config is None:
         return current_config(run, known, overrides)
     changed, texts = apply_overrides(config.to_mapping(), overrides)
     return config_from_mapping(changed, config.path, texts, config.profiles)
+
+
+def _refuse_another(run: RunDir, known: Plan, overrides: Sequence[str]) -> None:
+    """Raises InputError for what says which run it is: that it is already."""
+    keys = [override.partition("=")[0].strip() for override in overrides]
+    if wrong := next((key for key in keys if key in _OF_ITS_PLAN), None):
+        config = shlex.quote(known.environment["config"])
+        raise InputError(
+            f"--set {wrong}: {run.path} is planned, and stays where and what it is; another run: launcher plan {config} --set "
+            f"{wrong}=..."
+        )
 
 
 def start(planned: "Planned", config: Config) -> Started:

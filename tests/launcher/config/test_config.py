@@ -165,6 +165,8 @@ slurm:
             "output.path=https://server/result.h5",
             "results are not written to https://; valid: a path, or a URL of s3, ",
         ),
+        ("node.in_flight=99999999999999999999", "must be less than or equal to 1000000000000"),
+        ("retry.memory_factor=1e300", "must be less than or equal to 1000"),
         ("output.path=memory:///result.h5", "results are not written to memory://"),
         ("output.path=s3://bucket/", "must name an object, such as s3://bucket/folder/result.h5"),
         ("output.path=s3://bucket/a.h5?signature=secret", "not 's3://bucket/a.h5' with what follows it"),
