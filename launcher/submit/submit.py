@@ -34,6 +34,7 @@ from launcher.runs.submissions import (
     Outcome,
     SubmissionState,
     create,
+    discard,
     in_hand,
     read_submissions,
     withdraw,
@@ -220,7 +221,7 @@ def discard_planned(run: RunDir) -> None:
     """Removes submissions that were planned and that nobody has submitted: new ones take their numbers."""
     for known in read_submissions(run):
         if known.is_by_hand and not Attempts(run, known.number).read():
-            withdraw(run, known.number)
+            discard(run, known.number)
 
 
 def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Submission:
