@@ -206,8 +206,9 @@ def takes_samples(cls: type[Job]) -> bool:
                 f"job.class: {cls.__name__} has {name} and process_sample, which takes samples one by one: keep one of them"
             )
     if not inspect.iscoroutinefunction(cls.process_sample):
+        found = "an async generator" if inspect.isasyncgenfunction(cls.process_sample) else "a plain function"
         raise InputError(
-            f"job.class: {cls.__name__}.process_sample is a plain function; valid: `async def process_sample`"
+            f"job.class: {cls.__name__}.process_sample is {found}; valid: `async def process_sample` that returns outputs"
         )
     return True
 

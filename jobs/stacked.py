@@ -12,6 +12,8 @@ _LARGE = 4096
 PLAIN = (np.ndarray, np.memmap)
 MOST_EXACT = 2**53
 """A float64 holds all whole numbers up to it."""
+ADDED = 2
+"""``isbuiltin`` of a dtype that another package has added (float8_e5m2): numpy does not know it by its text."""
 _NUMBERS = frozenset("biufc")
 
 
@@ -61,6 +63,10 @@ class Stacked:
             if type(array) is not kind or array.shape != shape or array.dtype != dtype:
                 return stack_arrays(arrays)
         return np.stack(arrays) if dtype.hasobject or not dtype.isnative else cls(arrays)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """An array, on the other side: in a container that is pickled as a whole there is no slot for it."""
+        return np.stack(self.arrays).__reduce_ex__(protocol)
 
     def copy_to(self, target: np.ndarray) -> None:
         """np.stack into ``target``, which is contiguous; without the view of each array that np.stack makes first."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
+from jobs.embedding.known_model import need_text_model
 from jobs.embedding.transformer import (
     Pooling,
     PoolingOrAuto,
@@ -85,6 +86,7 @@ class TextEmbedding(Job):
         need_one_of("pooling", pooling, get_args(PoolingOrAuto))
         self._pooling = pooling
         self._source = resolve_model(model)
+        need_text_model(self._source)
         self._prompt = prompt
         self._overlap = overlap
         self._column = text

@@ -9,9 +9,10 @@ import json
 import os
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from jobs.errors import InputError, ProcessBroken
-from jobs.generation.answers import is_cut_off, outputs_of
+from jobs.generation.answers import choices_of, is_cut_off, outputs_of
 from jobs.generation.engine import FIELDS, Engine
 from jobs.inputs import bad_parameter, need_number, need_packages, need_whole
 from jobs.job import Context, Job
@@ -80,10 +81,8 @@ class TextGeneration(Job):
             )
         if command is not None and not {"socket", "port"} & self._asked:
             raise bad_parameter("command", command, "one with {socket} or {port}, where the server is to listen")
-        if base_url is not None and not base_url.startswith(("http://", "https://")):
-            raise bad_parameter(
-                "base_url", base_url, "one that begins with http:// or https://, such as http://host:8000/v1"
-            )
+        if base_url is not None:
+            _check_url(base_url)
         if (prompt is None) == (messages is None):
             raise InputError("job.params: prompt: give either prompt, a text with fields, or messages, a column")
         if not chat and (messages is not None or system is not None):
@@ -127,9 +126,14 @@ class TextGeneration(Job):
         if self._prompt:
             text = self._prompt.fill({"index": sample.index, "id": sample.id, **sample})
             return self._with_system([{"role": "user", "content": text}]) if self._chat else text
-        found = sample[self._messages or ""]
-        messages = json.loads(found) if isinstance(found, str) else found
-        if not isinstance(messages, list) or not all(isinstance(one, dict) and "role" in one for one in messages):
+        messages = sample[self._messages or ""]
+        if isinstance(messages, str):
+            try:
+                messages = json.loads(messages)
+            except ValueError as error:
+                raise ValueError(f"column {self._messages!r} is no JSON here: {error}") from None
+        is_list = isinstance(messages, list) and messages
+        if not is_list or not all(isinstance(one, dict) and "role" in one for one in messages):
             raise ValueError(f"column {self._messages!r} has no list of messages here, each with role and content")
         return self._with_system(messages)
 
@@ -144,14 +148,14 @@ class TextGeneration(Job):
 
         limits = self._retries, self._request_timeout
         if self._base_url:
-            self._client = Client(self._base_url, os.environ.get(_KEY), *limits)
+            self._client = Client(self._base_url, os.environ.get(_KEY, "").strip(), *limits)
             if not await self._client.answers():
                 raise ProcessBroken(f"the server at {self._base_url} does not answer")
             self._client.watch()
             return
         self._engine = engine = Engine(self._command, self._model, context)
         is_local = "socket" in self._asked
-        base = "http://engine/v1" if is_local else f"http://127.0.0.1:{engine.port}/v1"
+        base = "http://engine/v1" if is_local else f"http://127.0.0.1:{engine.port.number}/v1"
         self._client = Client(base, engine.key, *limits, engine.socket if is_local else None, engine)
         try:
             await engine.start(self._client.answers, self._start_timeout)
@@ -177,9 +181,10 @@ class TextGeneration(Job):
         if self._logprobs:
             body["logprobs"] = True if self._chat else 1
         answer = await self._client.ask("/chat/completions" if self._chat else "/completions", body)
-        if self._schema and is_cut_off(answer):
+        choices = choices_of(answer, body.get("n", 1))
+        if self._schema and is_cut_off(choices):
             raise ValueError("the answer was cut off by max_tokens, so it has not the form of the schema")
-        return outputs_of(answer, body.get("n", 1), logprobs=self._logprobs)
+        return outputs_of(choices, answer.get("usage"), logprobs=self._logprobs)
 
     def teardown(self) -> Awaitable[None] | None:
         """Ends the server."""
@@ -192,3 +197,22 @@ class TextGeneration(Job):
         if engine:
             with contextlib.suppress(asyncio.CancelledError):
                 await engine.stop()
+
+
+def _check_url(base_url: str) -> None:
+    """Raises InputError, without what is secret in it."""
+    valid = "one that begins with http:// or https://, such as http://host:8000/v1"
+    try:
+        parts = urlsplit(base_url)
+        is_valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except (ValueError, AttributeError):  # its port is no number; it is no text
+        is_valid = False
+    else:
+        if parts.username is not None:
+            raise InputError(
+                "job.params: base_url: with a name or a password in it all who may read the run would know them; valid: "
+                f"one without, the key in ${_KEY} of the task"
+            )
+        is_valid = is_valid and not parts.query and not parts.fragment
+    if not is_valid:
+        raise bad_parameter("base_url", base_url, valid)

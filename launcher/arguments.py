@@ -61,7 +61,7 @@ _Command = Callable[[str, str, str], argparse.ArgumentParser]
 
 
 def _add_starting(command: _Command) -> None:
-    run = command("run", "start.run", "plan, submit, follow, and write the result")
+    run = command("run", "run.run", "plan, submit, follow, and write the result")
     plan = command("plan", "planning.plan", "check everything and write the run directory; submits nothing")
     submit = command("submit", "start.submit", "submit what is not done, and return at once")
     rerun = command("rerun", "start.rerun", "a new submission of what is not done, and of nothing else")

@@ -54,7 +54,7 @@ def extend(options: argparse.Namespace, printer: Printer) -> bool:
 def _config(text: str, run: RunDir, known: Plan) -> Config:
     """The settings of the run; a config that is given may say otherwise where the samples are, and nothing else."""
     from launcher.plan.guard import deciding_differences
-    from launcher.submit.submit import current_config
+    from launcher.submit.settings import current_config
 
     if not is_config(text):
         return current_config(run, known)

@@ -116,8 +116,8 @@ class NodeSection(Section):
     )
     max_same_failure: Annotated[float, Field(ge=0, le=1)] | None = Field(
         default=NodeSettings.max_same_failure,
-        description="share of a shard's samples that may fail in processing for one reason, while others are good; 20 always "
-        "may; over it the shard fails; null: 0.05, or what max_failed_samples allows where that is more",
+        description="share of a shard's samples that may fail in processing, or take too long, for one reason, while others "
+        "are good; 20 always may; over it the shard fails; null: 0.05, or what max_failed_samples allows where that is more",
     )
     gpus_per_process: Count | None = Field(
         default=NodeSettings.gpus_per_process,

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.errors import InputError
-from jobs.references.references import encode
+from jobs.references.references import Reference, encode
 from jobs.storage.files import replacing
 from jobs.storage.manifest_column import as_costs, column_batches
 from jobs.storage.records import Part
@@ -114,14 +114,7 @@ def build_manifest(
     if like is not None:
         filled = [scan for scan in scans if scan.rows]
         schema = same_columns(schema, like, filled, references, id_column, may_lack=bool(parts))
-    metadata: dict[str, Any] = {
-        "id": id_column,
-        "rows": rows,
-        **({"parts": [[p.name, p.start] for p in parts]} if parts else {}),
-    }
-    if references:
-        metadata["references"] = encode(references)
-    schema = schema.with_metadata({METADATA_KEY: json.dumps(metadata).encode()})
+    schema = schema.with_metadata({METADATA_KEY: json.dumps(_metadata(id_column, rows, parts, references)).encode()})
     checks = Checks(schema, rows, id_column, cost_column, _locator(opened, scans), parts)
     read = zip(opened, scans, states, strict=True)
     _write(out, schema, chain.from_iterable(_unchanged(*one, schema) for one in read), checks)
@@ -157,6 +150,14 @@ def _parts(members: Mapping[str, Sequence[Scan]]) -> Iterator[Part]:
         stop = start + sum(scan.rows for scan in scans)
         yield Part(name, start, stop)
         start = stop
+
+
+def _metadata(
+    id_column: str | None, rows: int, parts: Sequence[Part], references: Mapping[str, Reference]
+) -> dict[str, Any]:
+    """What the file says of itself."""
+    several = {"parts": [[part.name, part.start] for part in parts]} if parts else {}
+    return {"id": id_column, "rows": rows, **several, **({"references": encode(references)} if references else {})}
 
 
 def read_costs(path: Path, column: str) -> npt.NDArray[np.float64]:

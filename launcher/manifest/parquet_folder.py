@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from jobs.errors import InputError
 from launcher.manifest.schema import Scan, common_schema
-from launcher.manifest.sources import ParquetSource, Source, display, state_of, together
+from launcher.manifest.sources import LocalSource, ParquetSource, display, state_of, together
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -23,16 +23,8 @@ def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() == ".parquet" and not path.is_dir()
 
 
-class ParquetFolder(Source):
+class ParquetFolder(LocalSource):
     """A folder of .parquet files with the same columns, in the order of their names."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(display(path))
-        self.path = path
-
-    @property
-    def location(self) -> str:
-        return str(self.path)
 
     def scan(self) -> Scan:
         if deeper := next(filter(_is_parquet, self.path.glob("*/**/*")), None):

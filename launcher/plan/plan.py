@@ -215,8 +215,7 @@ def _plan_anew(run: RunDir, config: Config, job: JobSpec, needed: Collection[str
         try:
             check_runs_folder(run.path)
             manifest = build(config, temporary)
-            columns = [*manifest.columns, *(manifest.upstream.outputs if manifest.upstream else ())]
-            if problems := column_problems(needed, columns, job):
+            if problems := column_problems(needed, manifest, job):
                 raise InputError(config.origins.report(problems))
             plan = new_plan(config, job, manifest, temporary)
             data = plan.encode()

@@ -17,6 +17,7 @@ from jobs.errors import InputError, a_type
 from jobs.job import Job
 from jobs.parameters import arguments, made_with, without_note
 from jobs.storage.records import JobSpec
+from launcher.config.variables import escaped
 from launcher.plan.code_files import find_code, imports
 from launcher.python.given import Given
 from launcher.python.main_source import MainSource
@@ -33,6 +34,11 @@ class JobSource:
 
     path: str
     import_from: tuple[str, ...]
+
+    def section(self, params: Mapping[str, Any], job: str = "") -> dict[str, Any]:
+        """The section ``job`` of a config: of the Job that is here, or of another, which gets what is here as a parameter."""
+        folders = [escaped(folder) for folder in self.import_from]
+        return {"class": job or self.path, "params": params, "import_from": folders}
 
 
 def job_source(thing: Any, given: Given) -> JobSource:

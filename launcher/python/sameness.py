@@ -65,25 +65,9 @@ class Sameness:
                 yield from ((getattr(old, name), getattr(new, name), path) for name in _OF_CODE)
             case FunctionType():
                 yield self._home(old), self._home(new), path
-                yield old.__code__, new.__code__, path
-                yield (old.__name__, old.__qualname__), (new.__name__, new.__qualname__), path
-                yield (
-                    (old.__defaults__, old.__kwdefaults__),
-                    (new.__defaults__, new.__kwdefaults__),
-                    f"{path}'s defaults",
-                )
-                yield _annotations(old), _annotations(new), f"{path}'s annotations"
-                yield _attributes(old), _attributes(new), path
-                for name, mine, other in zip(old.__code__.co_freevars, cells(old), cells(new), strict=True):
-                    yield mine, other, f"{path}'s {name}"
+                yield from _parts_of_function(old, new, path)
             case type():
-                yield (old.__name__, len(old.__bases__)), (new.__name__, len(new.__bases__)), path
-                for mine, other in zip(old.__bases__, new.__bases__, strict=True):
-                    yield mine, other, f"{path}'s base {mine.__name__}"
-                yield _annotations(old), _annotations(new), f"{path}'s annotations"
-                has, made = _members(old), _members(new)
-                for name in sorted({*has, *made}):
-                    yield has.get(name, _EMPTY), made.get(name, _EMPTY), f"{path}.{name}"
+                yield from _parts_of_class(old, new, path)
             case staticmethod() | classmethod():
                 yield old.__func__, new.__func__, path
             case property():
@@ -106,6 +90,26 @@ class Sameness:
     def _home(self, function: FunctionType) -> str | None:
         names = function.__globals__
         return None if names is self._old_globals or names is self._new_globals else str(names.get("__name__"))
+
+
+def _parts_of_function(old: FunctionType, new: FunctionType, path: str) -> Iterator[_Part]:
+    yield old.__code__, new.__code__, path
+    yield (old.__name__, old.__qualname__), (new.__name__, new.__qualname__), path
+    yield (old.__defaults__, old.__kwdefaults__), (new.__defaults__, new.__kwdefaults__), f"{path}'s defaults"
+    yield _annotations(old), _annotations(new), f"{path}'s annotations"
+    yield _attributes(old), _attributes(new), path
+    for name, mine, other in zip(old.__code__.co_freevars, cells(old), cells(new), strict=True):
+        yield mine, other, f"{path}'s {name}"
+
+
+def _parts_of_class(old: type, new: type, path: str) -> Iterator[_Part]:
+    yield (old.__name__, len(old.__bases__)), (new.__name__, len(new.__bases__)), path
+    for mine, other in zip(old.__bases__, new.__bases__, strict=True):
+        yield mine, other, f"{path}'s base {mine.__name__}"
+    yield _annotations(old), _annotations(new), f"{path}'s annotations"
+    has, made = _members(old), _members(new)
+    for name in sorted({*has, *made}):
+        yield has.get(name, _EMPTY), made.get(name, _EMPTY), f"{path}.{name}"
 
 
 def cells(function: FunctionType) -> Iterator[Any]:

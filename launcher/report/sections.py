@@ -71,19 +71,14 @@ def over_time(facts: Facts) -> Section | None:
     found = progression(facts.histories, facts.begin, facts.end)
     if found is None:
         return None
-    queued = _queued(facts)
+    created = [one.submission.created for one in facts.status.submissions if not one.submission.planned]
+    queued = max(0.0, facts.begin - min(created)) if created and facts.begin else 0.0
     caption = (
         f"Each point is a mean over {short_time(found.step)}; work counts once it is safe on disk, so a "
         "line may come in steps of node.sync_interval. By the clocks of the nodes."
     )
     texts = [f"Until the first array task began, the run waited {rough_time(queued)}."] if queued else []
     return Section("time", "Over time", texts=texts, svg=charts.draw(charts.over_time(found)), caption=caption)
-
-
-def _queued(facts: Facts) -> float:
-    """Seconds from the first submission to the first attempt."""
-    created = [one.submission.created for one in facts.status.submissions if not one.submission.planned]
-    return max(0.0, facts.begin - min(created)) if created and facts.begin else 0.0
 
 
 def workers(facts: Facts) -> Section | None:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,13 +93,8 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     if not submission.resources.single_jobs:
         at_once = submission.resources.parallelism or config.slurm.array_parallelism
         options["array"] = f"0-{submission.tasks - 1}%{at_once}"
-    if submission.resources.attended:  # no finalize job is there to send mail
-        pass
-    elif submission.resources.attempt == 1 and (begin := _mail_types(asked) & {_BEGIN}):
-        asked["mail-type"] = ",".join(begin)
-    else:  # the finalize job tells the rest: the end of an array is not yet that of the run
-        for name in _MAIL_OPTIONS:
-            asked.pop(name, None)
+    if not submission.resources.attended:  # else no finalize job is there to send mail
+        _ask_for_mail(asked, submission.resources)
     if submission.resources.attempt > 1:  # what it waited for has been; Slurm may have forgotten that job
         asked.pop("dependency", None)
     _stay(asked, submission.cluster)
@@ -115,12 +110,16 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
 FINALIZE_WAYS = [{"beside": beside, "asks_memory": memory} for beside in (True, False) for memory in (True, False)]
 
 
-def finalize_scripts(run: RunDir, config: Config, submissions: Sequence[Submission]) -> list[str]:
+def finalize_scripts(run: RunDir, config: Config, submissions: Sequence[Submission]) -> Iterator[str]:
     """The script of the finalize job, and others that ask for less, for where Slurm refuses the first.
 
     Nodes without RealMemory have no memory to ask for (slurm.conf(5)); a partition or QOS may take GPU jobs alone.
     """
-    return list(dict.fromkeys(finalize_script(run, config, submissions, **way) for way in FINALIZE_WAYS))
+    seen: set[str] = set()
+    for way in FINALIZE_WAYS:
+        if (script := finalize_script(run, config, submissions, **way)) not in seen:
+            seen.add(script)
+            yield script
 
 
 def finalize_script(
@@ -254,6 +253,15 @@ def _pattern(path: Path) -> str:
             f"{text}: Slurm writes no log into a folder whose name has a backslash; rename it, or set runs"
         )
     return text.replace("%", "%%")
+
+
+def _ask_for_mail(asked: Options, resources: Resources) -> None:
+    """At the beginning; the finalize job tells the rest: the end of an array is not yet that of the run."""
+    if resources.attempt == 1 and (begin := _mail_types(asked) & {_BEGIN}):
+        asked["mail-type"] = ",".join(begin)
+        return
+    for name in _MAIL_OPTIONS:
+        asked.pop(name, None)
 
 
 def _command(run: RunDir, config: Config, submission: Submission, template: Template) -> str:

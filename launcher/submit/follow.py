@@ -10,7 +10,7 @@ from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
 from launcher.executors import choose_executor
 from launcher.interrupts import Interrupts
-from launcher.notify.delivery import SECONDS
+from launcher.notify.dispatch import SECONDS
 from launcher.plan.plan import Planned
 from launcher.runs.find import reference
 from launcher.runs.submissions import read_submissions

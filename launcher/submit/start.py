@@ -18,6 +18,7 @@ from launcher.config.config import Config, config_from_mapping
 from launcher.config.origins import apply_overrides
 from launcher.executors import choose_executor
 from launcher.runs.find import reference
+from launcher.submit.settings import current_config
 from launcher.units import counted
 
 _OF_ITS_PLAN = ("name", "runs", "folder", "sweep", "include")
@@ -116,18 +117,16 @@ def go_on(
 
 
 def _planned(run: RunDir, known: Plan, way: "Way", config: Config) -> "tuple[Planned, Config]":
-    from launcher.plan.plan import go_on as planned
-
     executor = choose_executor(config.executor)
     executor.check(config)
     executor.prepare(config)
+    from launcher.plan.plan import go_on as planned
+
     return planned(run, known, config, way), config
 
 
 def _settings(run: RunDir, known: Plan, overrides: Sequence[str], config: Config | None) -> Config:
     """``overrides`` are ``key=value``."""
-    from launcher.submit.submit import current_config
-
     _refuse_another(run, known, overrides)
     if config is None:
         return current_config(run, known, overrides)

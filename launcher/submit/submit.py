@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from jobs.errors import ConflictError, InputError, RunError
 from jobs.gather.redo import damaged_rows, failed_batches
@@ -17,13 +16,11 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans, union
-from jobs.storage.submission import Resources, Submission
+from jobs.storage.submission import Submission
 from jobs.storage.upstreams import Upstream
-from launcher.config.config import Config, config_from_mapping
-from launcher.config.origins import apply_overrides
+from launcher.config.config import Config
 from launcher.config.settings import node_settings, result_settings
 from launcher.executors import Executor, choose_executor
-from launcher.plan.guard import config_path
 from launcher.plan.work import with_work
 from launcher.runs.cleaned import refuse_cleaned
 from launcher.runs.downstream import begin, hold
@@ -120,20 +117,6 @@ def _worth_redoing(run: RunDir, plan: Plan, rows: Spans) -> Spans:
 
 def _failed_batches(run: RunDir, plan: Plan, rows: Spans) -> Spans:
     return Spans((commit.start, commit.stop) for commit in failed_batches(run, plan, rows))
-
-
-def current_config(run: RunDir, plan: Plan, overrides: Sequence[str] = ()) -> Config:
-    """The config of the newest submission, with what decides the result as planned, and with ``--set`` overrides."""
-    submissions = read_submissions(run)
-    asked = submissions[-1].submission.resources if submissions else Resources()
-    changed, set_texts = apply_overrides(in_words_of(plan, asked.config or plan.config), overrides)
-    return config_from_mapping(changed, config_path(plan), set_texts, asked.profiles)
-
-
-def in_words_of(plan: Plan, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config (to_mapping) that gave this plan, or one that was kept: its own words for that may be others."""
-    data, order = plan.config["data"], config["data"].get("order")
-    return {**config, "job": plan.config["job"], "data": data if order is None else {**data, "order": order}}
 
 
 def submit(

@@ -1,6 +1,7 @@
 """Jobs that take samples one by one, and misbehave on named rows."""
 
 import asyncio
+import contextvars
 import os
 import signal
 import time
@@ -12,6 +13,8 @@ import numpy as np
 from jobs.errors import ProcessBroken
 from jobs.job import Context, Job
 from jobs.storage.samples import Sample
+
+SET_UP: contextvars.ContextVar[bool] = contextvars.ContextVar("SET_UP")
 
 
 class Waits(Job):
@@ -38,6 +41,7 @@ class Waits(Job):
 
     async def setup(self, context: Context) -> None:
         await asyncio.sleep(0)
+        SET_UP.set(True)
         self.in_flight = context.in_flight
         self.gpus = f"{os.environ.get('CUDA_VISIBLE_DEVICES')}: {' '.join(context.devices)}"
         if self.marks and (self.marks / "not there yet").exists():
@@ -59,6 +63,7 @@ class Waits(Job):
 
     async def process_sample(self, item: dict[str, Any], seed: int) -> dict[str, Any]:
         row = item["row"]
+        assert SET_UP.get()
         self.now += 1
         self.most = max(self.most, self.now)
         try:
@@ -95,6 +100,8 @@ class Waits(Job):
                         continue
             case "block":
                 time.sleep(3600)
+            case "stop":
+                asyncio.get_running_loop().stop()
             case "abort":
                 os.kill(os.getpid(), signal.SIGABRT)
             case "broken":

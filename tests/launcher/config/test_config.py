@@ -329,6 +329,8 @@ def test_a_mistake_in_a_dashed_option_has_its_own_line(folder: Path) -> None:
 def test_cpus_per_task_follow_from_processes_and_workers(folder: Path) -> None:
     assert load(SMALL).cpus_per_task(4) == 8
     assert load(SMALL, "node.workers=0").cpus_per_task(4) == 4
+    # An engine has a busy process for each of its GPUs.
+    assert load(SMALL, "node.workers=0", "node.gpus_per_process=4").cpus_per_task(2) == 2 * (1 + 4)
     config = load(SMALL, "slurm.cpus_per_task=6")
     assert config.cpus_per_task(2) == 6
     with pytest.raises(InputError, match=r"6 is too few: 4 process.* need 8"):

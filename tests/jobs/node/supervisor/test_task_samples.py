@@ -113,7 +113,7 @@ def test_the_longest_samples_are_begun_first_where_it_is_known_what_they_cost(tm
 
 
 def test_samples_that_fail_fail_alone_each_by_its_own_time_out(tmp_path: Path) -> None:
-    bad = {"3": "raise", "7": "load", "20": "hang", "21": "stubborn"}
+    bad = {"3": "raise", "7": "load", "20": "hang", "21": "stubborn", "22": "stop"}
     run = samples_run(tmp_path / "run", {"bad": bad}, max_failed_samples=4, sample_timeout=0.5)
     assert run_task(run).returncode == 0
     kinds = {row: sample.kind for row, sample in failures(run).items()}

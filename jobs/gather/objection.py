@@ -1,8 +1,7 @@
-"""ResultPlace: whether a result may be written at a path; asked when a run is planned, and again before it is written."""
+"""Objection: whether a result may be written at a path; asked when a run is planned, and again before it is written."""
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,9 @@ def objection(path: Path, run: RunDir, *, is_new: bool = False) -> str | None:
 
     A new run has it in no folder of its own, where older ones may.
     """
-    is_own = any(path.is_relative_to(own) for own in _own(run))
+    files = (run.config, run.plan, run.manifest, run.report, run.layout)
+    folders = (run.submissions, run.attempts, run.old_shards, run.logs)
+    is_own = any(path.is_relative_to(own) for own in (*files, *folders))
     if is_own or (is_new and path.is_relative_to(run.path) and path.parent != run.path):
         return f"{path}: is of the run itself; the result may be beside it, as {run.result.name}"
     if path.is_dir():
@@ -86,12 +87,6 @@ def holds_complete(path: Path) -> bool:
         return False
     seal = read_seal(path)
     return bool(seal) if seal is not None else _says(path, "complete")
-
-
-def _own(run: RunDir) -> Iterator[Path]:
-    """The files and folders of a run but its results."""
-    yield from (run.config, run.plan, run.manifest, run.report, run.layout)
-    yield from (run.submissions, run.attempts, run.old_shards, run.logs)
 
 
 def _is_result(path: Path) -> bool:
