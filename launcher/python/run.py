@@ -187,7 +187,7 @@ class Run:
 
         The first ones (3), those of a shard, or those from a row on (1). ``debug``: pdb where something raises.
         """
-        from launcher.submit.submit import current_config
+        from launcher.submit.settings import current_config
         from launcher.tryout.tryout import Chosen, try_run
 
         run, plan = self._directory, Plan.read(self._directory.plan)

@@ -18,7 +18,6 @@ from jobs.machine.user import user_name
 from launcher.slurm.associations import ACCOUNT_FIELDS, QOS_FIELDS, USER_FIELDS, Bounds, Policy, read_policy
 from launcher.slurm.calls import NoAnswer, ask, at, run
 from launcher.slurm.capacity import NODE_FIELDS, Nodes, read_nodes
-from launcher.slurm.parsers import TIME_FIELDS, read_default_time
 
 # Of slurm.conf(5).
 DEFAULT_ARRAY_SIZE = 1001
@@ -89,12 +88,10 @@ def _asked(read: Callable[[str | None], _T], cluster: str | None) -> "Future[_T]
 
 
 def ask_ahead(asked: Mapping[str, str | None]) -> None:
-    """Asks for the limits of jobs with these options, for the nodes and their times, while other things are done."""
+    """Asks for the limits of jobs with these options, and for the nodes, while other things are done."""
     for cluster in _clusters(asked):
         _asked(_read_limits, cluster)
         _asked(_read_nodes, cluster)
-        if "time" not in asked:
-            _asked(_read_times, cluster)
 
 
 def limits_for(asked: Mapping[str, str | None]) -> SlurmLimits:
@@ -114,6 +111,11 @@ def nodes(asked: Mapping[str, str | None]) -> list[list[Nodes]]:
     """The nodes of each cluster that such jobs may go to, of hidden partitions too; none where Slurm does not tell."""
     questions = [_asked(_read_nodes, cluster) for cluster in _clusters(asked)]
     return [question.result() for question in questions]
+
+
+def nodes_at(cluster: str | None) -> list[Nodes]:
+    """Those of one cluster (None: one's own)."""
+    return _asked(_read_nodes, cluster).result()
 
 
 def _clusters(asked: Mapping[str, str | None]) -> Collection[str | None]:
@@ -148,22 +150,6 @@ def _read_limits(cluster: str | None) -> _SiteLimits:
 def heeds_limits(enforced: str) -> bool:
     """Whether jobs have to keep to what the accounting says (AccountingStorageEnforce): there may be limits all the same."""
     return bool({"limits", "safe"} & set(enforced.split(",")))
-
-
-def default_time(asked: Mapping[str, str | None]) -> int | None:
-    """Seconds that a job with these options has, which asks for none: its partition's default, else the most there is in it.
-
-    The least of those of several partitions and clusters; None where there is no limit, or where Slurm does not tell.
-    """
-    questions = [_asked(_read_times, cluster) for cluster in _clusters(asked)]
-    found = (read_default_time(question.result(), asked.get("partition")) for question in questions)
-    return min(filter(None, found), default=None)
-
-
-def _read_times(cluster: str | None) -> str:
-    with suppress(LauncherError):  # it only tells
-        return run("sinfo", *at(cluster), "--noheader", "--all", f"--format={TIME_FIELDS}")
-    return ""
 
 
 def _read_policy() -> Policy:

@@ -64,6 +64,8 @@ class StatusReader:
         is_complete = (in_place or not missing_results) and not chain.outdated
         rate = rate_of(shards, newest) if newest else None
         missing = self.plan.rows - shards.closed.count
+        laggards = find_laggards(self.plan, shards, submissions)
+        at_work = set(shards.live) - {one.attempt for one in laggards.stalled}
         return Status(
             run=self.run,
             state=_run_state(submissions, shards, is_complete=is_complete),
@@ -72,7 +74,7 @@ class StatusReader:
             failed=shards.failed,
             shards=shards,
             rate=rate,
-            eta=missing / rate if rate and shards.live and is_steady(shards, newest) else None,
+            eta=missing / rate if rate and at_work and is_steady(shards, newest) else None,
             groups=tuple(group(shards.failures())),
             submissions=tuple(submissions),
             results=tuple(one.shown for one in results),
@@ -82,7 +84,7 @@ class StatusReader:
             in_place=in_place,
             other_versions=other_versions(self.plan.environment, shards.attempts),
             finalizer=find_finalizer(self.run, submissions),
-            laggards=find_laggards(self.plan, shards, submissions),
+            laggards=laggards,
             chain=chain,
             counted=counted(shards, newest),
             queue=queue,
@@ -91,15 +93,11 @@ class StatusReader:
     def _read_submissions(self, live: bool) -> tuple[list[SubmissionState], Mapping[tuple[str, str], int] | None]:
         """Those of now, whose plan may be another one than at the last look; and what the scheduler has of them, if asked."""
         submissions = read_submissions(self.run)
-        if self._is_another(submissions):
+        has_grown = has_content(self.run.grown_plan(self.plan.generation + 1))
+        if has_grown or (submissions and not submissions[-1].submission.is_of(self.plan)):
             self.plan = Plan.read(self.run.plan)
             self._shards = ShardReader(self.run, self.plan)
         return observe(self.run, submissions) if live else (submissions, None)
-
-    def _is_another(self, submissions: Sequence[SubmissionState]) -> bool:
-        """Whether another plan has taken its place since, or it has grown."""
-        has_grown = has_content(self.run.grown_plan(self.plan.generation + 1))
-        return has_grown or (bool(submissions) and not submissions[-1].submission.is_of(self.plan))
 
     def _read_other(self, run: RunDir) -> Status | None:
         """The status of a run before this one; None where there is none, or it comes after this one itself."""

@@ -33,6 +33,7 @@ from launcher.plan.config_check import column_problems, fold_problems, job_probl
 from launcher.plan.new_plan import SEED, build, shard_boundaries
 from launcher.tryout.described import Described
 from launcher.tryout.stages import Stage, StageFailed, Stages
+from launcher.tryout.watcher import watched
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,7 @@ def try_config(config: Config, chosen: Chosen, tell: Callable[[Stage], None], *,
     with _scratch() as scratch:
         path = scratch / "manifest.arrow"
         manifest = build(config, path)
-        columns = [*manifest.columns, *(manifest.upstream.outputs if manifest.upstream else ())]
-        if problems := column_problems(needed, columns, config.job_spec):
+        if problems := column_problems(needed, manifest, config.job_spec):
             raise InputError(config.origins.report(problems))
         rows = chosen.rows(shard_boundaries(config, manifest, path))
         samples = Samples(path, manifest.digests, _more(manifest.upstream))
@@ -137,7 +137,9 @@ def _tried(
     debug: bool,
 ) -> Tried:
     context = _context(node_settings(config), scratch, seed)
-    with Stages(tell, debug=debug) as stages, contextlib.chdir(spec.folder or "."), contextlib.suppress(StageFailed):
+    with (
+        watched(), Stages(tell, debug=debug) as stages, contextlib.chdir(spec.folder or "."), contextlib.suppress(StageFailed)
+    ):  # fmt: skip
         job = stages.run("constructor", partial(make_job, spec), show=None)
         # As in a run: what one object keeps, the other has not.
         worker = make_job(spec) if config.node.workers else job

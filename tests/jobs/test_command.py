@@ -238,6 +238,7 @@ def test_a_stop_signal_is_counted_though_the_program_may_end_well_at_it() -> Non
     [
         ({}, "the manifest has no column 'x'; its columns and other fields: index, id, tmp"),
         ({"x": None}, "column 'x' is null here; valid: text and numbers"),
+        ({"x": float("nan")}, "column 'x' is NaN here; valid: text and numbers"),
         ({"x": [1]}, "column 'x' is of type list here"),
         ({"x": "a\0b"}, "embedded null byte"),
     ],

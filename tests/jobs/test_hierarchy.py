@@ -527,6 +527,8 @@ def test_a_sample_over_its_time_fails_alone() -> None:
 def test_a_sample_that_takes_all_memory_fails_alone() -> None:
     with Hierarchy(misbehave, workers=2, memory=400 << 20) as hierarchy:
         results = hierarchy.map([*range(50), "allocate", *range(50)], on_error="return")
+        # It was that sample alone, so there are as many processes as before.
+        wait_until(lambda: len(supervisor().children()[0].children()) == 2)
     failed = results.pop(50)
     assert (failed.kind, failed.index) == ("OUT_OF_MEMORY", 50)
     assert results == [*range(50), *range(50)]
@@ -715,7 +717,7 @@ def test_an_answer_of_a_job_that_takes_samples_one_by_one_comes_when_it_is_there
         def setup(self, context: jobs.Context) -> None:
             from jobs.node.process import sample_messenger
 
-            sample_messenger.TICK = 3600.0  # when it is time to look what is done, else twice a second
+            vars(sample_messenger)["TICK"] = 3600.0  # when it is time to look what is done, else twice a second
 
         def load(self, sample: Any) -> Any:
             return sample

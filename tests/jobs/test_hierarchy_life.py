@@ -60,6 +60,22 @@ print(results[3], isinstance(results[3], Pair), len(results))
     assert "Pair(a=4, b=9) True 100" in run(tmp_path, text, arguments=filled, stdin=text if stdin else None)
 
 
+def test_a_service_without_streams_that_ignores_the_ends_of_its_children_may_have_one(tmp_path: Path) -> None:
+    text = f"""
+import os, signal
+os.close(0)
+os.close(1)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+{SQUARE}
+with Hierarchy(square, workers=1) as hierarchy:
+    assert hierarchy.map([2, 3]) == [4, 9]
+"""
+    script = Script(tmp_path, text)
+    code, _, err = script.end()
+    assert (code, err) == (0, "")
+    assert script.running() == []
+
+
 def test_lambdas_closures_and_modules_beside_the_script_work(tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("def double(number):\n    return 2 * number\n")
     text = """

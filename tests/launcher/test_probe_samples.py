@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.generation.engine import free_port
+from jobs.generation.port import free_port
 from jobs.kinds import SampleFailureKind
 from jobs.storage.records import Commit, FailedSample
 from jobs.storage.submission import NodeSettings

@@ -20,9 +20,9 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Submission
 from launcher.config.config import load_config
-from launcher.notify import delivery
+from launcher.notify import dispatch
 from launcher.notify.announcement import announce
-from launcher.notify.delivery import Undelivered, deliver, in_short
+from launcher.notify.dispatch import Undelivered, deliver, in_short
 from launcher.plan.plan import make_plan
 from launcher.runs.failures import Failure
 from launcher.runs.notices import Notice, read_notice
@@ -257,7 +257,7 @@ def test_a_record_that_is_damaged_harms_nobody(tmp_path: Path) -> None:
     assert Submission.read(run.submission(1)).number == 1
 
 
-# --- delivery
+# --- dispatch
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_record_that_is_damaged_harms_nobody(tmp_path: Path) -> None:
 def test_what_cannot_be_told_is_explained(
     tmp_path: Path, target: str | list[str], problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "SECONDS", 1.0)
+    monkeypatch.setattr(dispatch, "SECONDS", 1.0)
     with pytest.raises(Undelivered, match=problem):
         deliver(target, {"text": "t"}, tmp_path)
 
@@ -283,7 +283,7 @@ def test_what_cannot_be_told_is_explained(
 def test_a_server_that_never_ends_its_answer_is_left(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "SECONDS", 0.5)
+    monkeypatch.setattr(dispatch, "SECONDS", 0.5)
     server.silent = True
     with pytest.raises(Undelivered, match=r"no answer within 0 s"):
         deliver(server.url, {"text": "t"}, tmp_path)
