@@ -36,7 +36,7 @@ class Waits(Job):
         self.load_seconds = load_seconds
         self.seconds, self.uneven, self.bad = seconds, uneven, bad or {}
         self.marks = Path(marks) if marks else None
-        self.is_dead = False
+        self.is_dead = self.is_hung = False
         self.now = self.most = 0
 
     async def setup(self, context: Context) -> None:
@@ -83,6 +83,8 @@ class Waits(Job):
     async def _misbehave(self, how: str, row: int) -> None:
         if self.is_dead:
             raise RuntimeError(f"engine at 0x{row:x} is dead")
+        if self.is_hung:
+            await asyncio.sleep(3600)
         match how:
             case "raise":
                 raise ValueError("bad sample")
@@ -113,6 +115,8 @@ class Waits(Job):
             case "broken once" if self._is_first():
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._misbehave("broken", row))
+            case "hangs once":
+                self.is_hung = self._is_first()
             case "dies" | "dies once":
                 self.is_dead = how == "dies" or self._is_first()
                 if self.is_dead:
