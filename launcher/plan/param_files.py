@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import xxhash
 
 from jobs.job import Job
+from jobs.parameters import named_parameters
 from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
 from launcher.patience import telling
@@ -25,9 +26,10 @@ _WAY = "blocks"
 
 
 def describe_files(cls: type[Job], job: JobSpec) -> dict[str, dict[str, Any]]:
-    """Parameter -> path, stamp and hash of the file or folder it names; a value that is no path of one is left out."""
-    named = {name: job.params.get(name) for name in cls.param_files}
-    paths = {name: _place(job, value) for name, value in named.items() if isinstance(value, str)}
+    """Parameter -> path, stamp and hash of the file or folder that it names, or its default does; other values are left out."""
+    defaults = {name: one.default for name, one in named_parameters(cls).items()}
+    named = {name: job.params.get(name, defaults.get(name)) for name in cls.param_files}
+    paths = {name: _place(job, os.fspath(one)) for name, one in named.items() if isinstance(one, str | Path)}
     return {
         name: {"path": path, "stamp": _stamp(Path(path)), "hash": _hash(Path(path), _WAY), "way": _WAY}
         for name, path in paths.items()

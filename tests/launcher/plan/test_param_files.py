@@ -24,6 +24,20 @@ def plan_of(folder: Path) -> Plan:
     return Plan("test", "0", 0.0, 1, None, (0, 1), spec, 1, 0, {}, files=files)
 
 
+def test_weights_that_a_parameter_names_by_default_count_too(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.write_text("1")
+
+    class Settled(Weighty):
+        def __init__(self, model: Path = Path("weights")) -> None: ...
+
+    spec = JobSpec("job:Settled", {}, str(tmp_path))
+    plan = Plan("test", "0", 0.0, 1, None, (0, 1), spec, 1, 0, {}, files=describe_files(Settled, spec))
+    assert not changed_files(plan, spec)
+    weights.write_text("2")
+    assert changed_files(plan, spec)
+
+
 def test_of_a_folder_of_much_the_configuration_counts_and_blocks_of_the_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
