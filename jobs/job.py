@@ -3,7 +3,6 @@
 Subclassed by users and by the built-in jobs; resolved by the planner (to check it) and by processes and pool workers.
 """
 
-import contextlib
 import inspect
 import os
 import sys
@@ -279,7 +278,7 @@ def make_job(spec: JobSpec) -> Job:
         raise InputError(f"job.params: {spec.path}: {error}; valid: {valid}") from None
     try:
         # As in array tasks, where relative paths start in the config's folder, whoever plans or gathers from where.
-        with contextlib.chdir(spec.folder if spec.folder and os.path.isdir(spec.folder) else os.curdir):
+        with job_folder.working(spec.folder if spec.folder and os.path.isdir(spec.folder) else os.curdir):
             return cls(**arguments(cls, spec.params))
     except InputError:
         raise

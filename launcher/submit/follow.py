@@ -19,6 +19,7 @@ from launcher.status.views import View, follow
 from launcher.submit.attend import attend, how_to_go_on
 from launcher.submit.cancel import cancel_run
 from launcher.submit.downstream import start_waiting
+from launcher.submit.result import want
 from launcher.submit.submit import nothing_to_do, select_rows, submit
 
 
@@ -73,6 +74,7 @@ def _told(status: Status, reader: StatusReader) -> Status:
 
 def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:
     """Every shard is done: writes the result, if that is missing or older."""
+    want(run, config)
     status = reader.read()
     if status.state is RunState.COMPLETE:
         return status

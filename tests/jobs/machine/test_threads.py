@@ -12,6 +12,8 @@ from jobs.machine.devices import CPU_SHARE
 from tests.support.launcher_runs import wait_until
 from tests.support.task_runs import command, make_run, run_task, written
 
+pytest.importorskip("torch")
+
 # CPU seconds of a task's children that are looked at, and how many of them make a thread one that computes: those that read
 # and write have a twentieth. Seconds of CPU, since on a loaded machine any thread waits for its turn; and not the supervisor's,
 # who looks at the children twice a second: the longer they take for their work, the more it does meanwhile.
