@@ -72,12 +72,7 @@ class Hierarchy:
         is_job = isinstance(job, Job) or (isinstance(job, type) and issubclass(job, Job))
         if not is_job and not callable(job):
             raise InputError(f"job: {job!r} is neither a Job nor a function of one sample")
-        _check_number("batch_size", batch_size, 1, LARGEST_BATCH)
-        _check_number("workers", workers, 0)
-        _check_number("memory", memory, 1)
-        _check_number("in_flight", in_flight, 1)
-        if sample_timeout is not None and not sample_timeout > 0:
-            raise InputError(f"sample_timeout: {sample_timeout!r} is not valid; valid: seconds over 0, or None")
+        _check_numbers(workers, batch_size, sample_timeout, memory, in_flight)
         by_sample = False
         if is_job:
             cls = job if isinstance(job, type) else type(job)
@@ -87,10 +82,10 @@ class Hierarchy:
         assigned, workers = _places(is_job, devices, workers)
         packed = _pack_job(job)
         named = modules_named(packed.data)
+        # Of samples one by one: batches that keep the processes busy though each of them may wait for its longest sample.
+        waiting = 2 * len(assigned) * -(-2 * in_flight // (self._batch_size or 1)) if by_sample else 0
         setup = Setup(
-            slots=max(
-                8, 2 * len(assigned) * (2 * workers + 2), *self._slots_in_flight(by_sample, len(assigned), in_flight)
-            ),
+            slots=max(8, 2 * len(assigned) * (2 * workers + 2), waiting),
             modules=(*getattr(job, "preload", ()), *named) if is_job else tuple(named),
             devices=assigned,
             workers=workers,
@@ -102,10 +97,6 @@ class Hierarchy:
         )
         self._link = Link(setup, packed)
         self._finalizer = weakref.finalize(self, self._link.end)
-
-    def _slots_in_flight(self, by_sample: bool, processes: int, in_flight: int) -> tuple[int, ...]:
-        """Batches that keep the processes busy though each of them may wait for its longest sample."""
-        return (2 * processes * -(-2 * in_flight // (self._batch_size or 1)),) if by_sample else ()
 
     # --- passes
 
@@ -189,6 +180,17 @@ def _check_place() -> None:
         raise InputError(
             f"a Hierarchy is made while multiprocessing imports the script again in a new process; {advice}"
         )
+
+
+def _check_numbers(
+    workers: int | None, batch_size: int | None, sample_timeout: float | None, memory: int | None, in_flight: int
+) -> None:
+    _check_number("batch_size", batch_size, 1, LARGEST_BATCH)
+    _check_number("workers", workers, 0)
+    _check_number("memory", memory, 1)
+    _check_number("in_flight", in_flight, 1)
+    if sample_timeout is not None and not sample_timeout > 0:
+        raise InputError(f"sample_timeout: {sample_timeout!r} is not valid; valid: seconds over 0, or None")
 
 
 def _check_number(name: str, value: object, least: int, most: int = 1 << 62) -> None:

@@ -3,7 +3,6 @@
 Subclassed by users and by the built-in jobs; resolved by the planner (to check it) and by processes and pool workers.
 """
 
-import contextlib
 import inspect
 import os
 import sys
@@ -19,7 +18,7 @@ from jobs.errors import InputError, described
 from jobs.parameters import arguments, note, signature
 from jobs.stacked import stack_arrays
 from jobs.storage.records import JobSpec
-from jobs.tensors import can_be_stacked, is_tensor
+from jobs.tensors import can_be_stacked, is_tensor, stack_tensors
 
 __all__ = [
     "Context",
@@ -175,9 +174,7 @@ def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = st
             return type(first)._make(columns)  # a named tuple keeps its names
         return tuple(columns) if isinstance(first, tuple) else columns
     if is_tensor(first) and can_be_stacked(first):
-        import torch
-
-        return torch.stack(list(items))
+        return stack_tensors(items)
     if isinstance(first, np.ndarray):
         return join(items)
     if isinstance(first, np.generic | int | float | complex):
@@ -207,8 +204,9 @@ def takes_samples(cls: type[Job]) -> bool:
                 f"job.class: {cls.__name__} has {name} and process_sample, which takes samples one by one: keep one of them"
             )
     if not inspect.iscoroutinefunction(cls.process_sample):
+        found = "an async generator" if inspect.isasyncgenfunction(cls.process_sample) else "a plain function"
         raise InputError(
-            f"job.class: {cls.__name__}.process_sample is a plain function; valid: `async def process_sample`"
+            f"job.class: {cls.__name__}.process_sample is {found}; valid: `async def process_sample` that returns outputs"
         )
     return True
 
@@ -280,7 +278,7 @@ def make_job(spec: JobSpec) -> Job:
         raise InputError(f"job.params: {spec.path}: {error}; valid: {valid}") from None
     try:
         # As in array tasks, where relative paths start in the config's folder, whoever plans or gathers from where.
-        with contextlib.chdir(spec.folder if spec.folder and os.path.isdir(spec.folder) else os.curdir):
+        with job_folder.working(spec.folder if spec.folder and os.path.isdir(spec.folder) else os.curdir):
             return cls(**arguments(cls, spec.params))
     except InputError:
         raise

@@ -20,6 +20,8 @@ __all__ = ["Stage", "is_url", "read_all"]
 
 # Of each process: copies that it was given last, which nobody removes; at most this part of all bytes, but one in any case.
 _KEPT, _KEPT_PART = 64, 32
+# Characters at the end of a URL, for people: file systems allow 255 bytes, and a character may be 4.
+_TOLD = 50
 _LOCK, _PART = ".lock", ".part"
 
 
@@ -41,7 +43,7 @@ class Stage:
         """The object as a file, which nobody may change; of a path or a file:// URL, that path. Raises OSError."""
         if not is_url(url):
             return Path(local_path(url))
-        path = self._folder / f"{xxhash.xxh3_64_hexdigest(url.encode())}-{url.rpartition('/')[2][-100:]}"
+        path = self._folder / f"{xxhash.xxh3_64_hexdigest(url.encode())}-{url.rpartition('/')[2][-_TOLD:]}"
         while not self._holds(path):
             self._fetch(url, path)
         self._kept.move_to_end(path)

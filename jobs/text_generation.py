@@ -5,14 +5,15 @@ A built-in Job, named in a config as ``jobs.text_generation:TextGeneration``.
 
 import asyncio
 import contextlib
-import json
 import os
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError, ProcessBroken
-from jobs.generation.answers import is_cut_off, outputs_of
+from jobs.generation.answers import choices_of, is_cut_off, outputs_of
+from jobs.generation.base_url import KEY, check_url
 from jobs.generation.engine import FIELDS, Engine
+from jobs.generation.messages import messages_of
 from jobs.inputs import bad_parameter, need_number, need_packages, need_whole
 from jobs.job import Context, Job
 from jobs.program.argument import Argument
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 _OWN_FIELDS = {"index", "id"}
 # The request's own keys; all others of ``sampling`` are the server's to know.
 _TAKEN = {"model", "messages", "prompt", "stream", "seed", "response_format", "logprobs", "top_logprobs"}
-_KEY = "OPENAI_API_KEY"
 
 
 class TextGeneration(Job):
@@ -35,15 +35,17 @@ class TextGeneration(Job):
       ``{model}``, ``{socket}`` (a Unix socket) or ``{port}``, ``{gpus}`` (how many the process has) and ``{in_flight}``. A
       port can be reached by all users of a node: its VLLM_API_KEY and LLAMA_API_KEY are a key that nobody else has.
     - ``base_url``: instead, a server that runs, such as ``http://host:8000/v1``; its key is ``$OPENAI_API_KEY`` in the task.
-    - ``prompt``: text with fields, columns of the manifest; or ``messages``: a column of messages, lists or JSON.
-    - ``system``: a system message before them. ``chat``: false sends the prompt as it is, to /completions.
+    - ``prompt``: text with fields, columns of the manifest.
+    - ``messages``: instead, a column of messages, lists or JSON.
+    - ``system``: a system message before them.
+    - ``chat``: false sends the prompt as it is, to /completions.
     - ``sampling``: ``{max_tokens: 512, temperature: 0.7}``, passed on as it is; with ``n`` over 1 there are ``text_0``,
       ``text_1``, and so on, and as many ``finish_reason_0``.
     - ``schema``: a JSON schema that answers must have; one that is cut off by max_tokens fails its sample.
     - ``seed``: whether each request has its row's seed, where its temperature is not 0.
     - ``logprobs``: true for an output of that name, those of the answer's tokens (of the first answer).
-    - ``retries`` of a request that met HTTP 408, 425, 429 or 5xx, or a broken connection; ``request_timeout``: seconds of
-      each of them.
+    - ``retries`` of a request that met HTTP 408, 425, 429 or 5xx, or a broken connection.
+    - ``request_timeout``: seconds of each request; null: ``node.sample_timeout`` alone.
     - ``start_timeout``: seconds until a server that is started answers.
 
     ``node.in_flight`` requests are made at a time. A subclass may ask several times: ``await self.generate(messages, seed)`` in
@@ -80,10 +82,8 @@ class TextGeneration(Job):
             )
         if command is not None and not {"socket", "port"} & self._asked:
             raise bad_parameter("command", command, "one with {socket} or {port}, where the server is to listen")
-        if base_url is not None and not base_url.startswith(("http://", "https://")):
-            raise bad_parameter(
-                "base_url", base_url, "one that begins with http:// or https://, such as http://host:8000/v1"
-            )
+        if base_url is not None:
+            check_url(base_url)
         if (prompt is None) == (messages is None):
             raise InputError("job.params: prompt: give either prompt, a text with fields, or messages, a column")
         if not chat and (messages is not None or system is not None):
@@ -127,11 +127,7 @@ class TextGeneration(Job):
         if self._prompt:
             text = self._prompt.fill({"index": sample.index, "id": sample.id, **sample})
             return self._with_system([{"role": "user", "content": text}]) if self._chat else text
-        found = sample[self._messages or ""]
-        messages = json.loads(found) if isinstance(found, str) else found
-        if not isinstance(messages, list) or not all(isinstance(one, dict) and "role" in one for one in messages):
-            raise ValueError(f"column {self._messages!r} has no list of messages here, each with role and content")
-        return self._with_system(messages)
+        return self._with_system(messages_of(self._messages or "", sample[self._messages or ""]))
 
     def _with_system(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{"role": "system", "content": self._system}, *messages] if self._system else messages
@@ -144,14 +140,14 @@ class TextGeneration(Job):
 
         limits = self._retries, self._request_timeout
         if self._base_url:
-            self._client = Client(self._base_url, os.environ.get(_KEY), *limits)
+            self._client = Client(self._base_url, os.environ.get(KEY, "").strip(), *limits)
             if not await self._client.answers():
                 raise ProcessBroken(f"the server at {self._base_url} does not answer")
             self._client.watch()
             return
         self._engine = engine = Engine(self._command, self._model, context)
         is_local = "socket" in self._asked
-        base = "http://engine/v1" if is_local else f"http://127.0.0.1:{engine.port}/v1"
+        base = "http://engine/v1" if is_local else f"http://127.0.0.1:{engine.port.number}/v1"
         self._client = Client(base, engine.key, *limits, engine.socket if is_local else None, engine)
         try:
             await engine.start(self._client.answers, self._start_timeout)
@@ -177,9 +173,10 @@ class TextGeneration(Job):
         if self._logprobs:
             body["logprobs"] = True if self._chat else 1
         answer = await self._client.ask("/chat/completions" if self._chat else "/completions", body)
-        if self._schema and is_cut_off(answer):
+        choices = choices_of(answer, body.get("n", 1))
+        if self._schema and is_cut_off(choices):
             raise ValueError("the answer was cut off by max_tokens, so it has not the form of the schema")
-        return outputs_of(answer, body.get("n", 1), logprobs=self._logprobs)
+        return outputs_of(choices, answer.get("usage"), logprobs=self._logprobs)
 
     def teardown(self) -> Awaitable[None] | None:
         """Ends the server."""

@@ -129,7 +129,7 @@ class SlurmCluster:
                 cluster.start_node(node)
             cluster.start_controller()
         for command in map(shlex.split, self.site.commands):
-            self.wait(partial(self._succeeds, *command), 30, shlex.join(command))
+            self.wait(partial(self._succeeds, *command), shlex.join(command))
 
     def configure(self, ports: list[int]) -> None:
         """Write its configuration; `ports`: slurmdbd's, its own slurmctld's, then one a node."""
@@ -156,9 +156,9 @@ class SlurmCluster:
         )
         return done.stdout
 
-    def wait(self, predicate: Callable[[], object], timeout: float, what: str) -> None:
+    def wait(self, predicate: Callable[[], object], what: str, timeout: float = PATIENCE) -> None:
         """Poll until the predicate is true; after `timeout` seconds ClusterError, which quotes slurmctld."""
-        self._daemons.wait(predicate, timeout, what, "slurmctld")
+        self._daemons.wait(predicate, what, "slurmctld", timeout)
 
     def job_states(self, job_id: str) -> dict[str, str]:
         """The latest state of a job, or of each element of an array, by id: {"12_3": "RUNNING"}."""
@@ -193,7 +193,7 @@ class SlurmCluster:
         queue = ("squeue", "--noheader", "--all", "--format=%A")
         if jobs := self.run(*queue).split():
             self.run("scancel", "--quiet", *jobs)
-        self.wait(lambda: not self.run(*queue), 60, "an empty queue")
+        self.wait(lambda: not self.run(*queue), "an empty queue")
 
     def set_user_limit(self, *, max_submit_jobs: int) -> None:
         """How many jobs and array elements root may have pending or running; -1 lifts the limit."""
@@ -237,7 +237,7 @@ class SlurmCluster:
     def start_controller(self) -> None:
         """Start slurmctld and wait until it answers and every node that was started has registered."""
         self._daemons.start("slurmctld", "slurmctld", "-D", "-f", str(self.conf))
-        self.wait(lambda: self._succeeds("scontrol", "show", "config"), 30, "slurmctld answers")
+        self.wait(lambda: self._succeeds("scontrol", "show", "config"), "slurmctld answers")
         for node in filter(self._daemons.started, self.site.node_names):
             self._wait_ready(node)
 
@@ -248,7 +248,7 @@ class SlurmCluster:
             started = re.search(r"SlurmdStartTime=(\d\S+)", text)
             return bool(free and started and datetime.fromisoformat(started[1]) >= since)
 
-        self._daemons.wait(ready, 60, f"{node} takes jobs", node)
+        self._daemons.wait(ready, f"{node} takes jobs", node)
 
     def _succeeds(self, *command: str) -> bool:
         with suppress(subprocess.CalledProcessError):

@@ -6,9 +6,12 @@ from typing import Any
 
 from jobs.embedding.torch_model import is_factory
 from jobs.embedding.transformer import resolve_model
+from jobs.errors import InputError
 from jobs.inputs import bad_parameter, need_packages
 
 _SCRIPTS = (".pt", ".pth")
+# What transformers writes about models of images, which have no vocabulary, and of sound, which may have one.
+_OF_IMAGES, _OF_SOUND = {"image_size", "num_channels"}, {"num_mel_bins", "feat_extract_norm"}
 
 
 def whisper_model(
@@ -35,6 +38,16 @@ def whisper_model(
     if config:
         need_mels(config["num_mel_bins"], mels)
     return "jobs.embedding.whisper_encoder:WhisperEncoder", {"source": resolve_model(model), "mels": mels}
+
+
+def need_text_model(model: str) -> None:
+    """Raises InputError for a folder whose files say that it is a model of images or of sound."""
+    config = _config(Path(model).expanduser())
+    is_of_images = _OF_IMAGES & config.keys() and "'vocab_size'" not in repr(config)
+    if is_of_images or _OF_SOUND & config.keys():
+        what, job = ("images", "ImageEmbedding") if is_of_images else ("sound", "AudioEmbedding")
+        kind = f"{model} (of type {config.get('model_type')}) is a model of {what}"
+        raise InputError(f"model: {kind}; valid: one of text, with its tokenizer. For {what}: {job}")
 
 
 def _config(folder: Path) -> dict[str, Any]:

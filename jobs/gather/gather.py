@@ -15,8 +15,8 @@ from jobs.gather.gather_report import GatherReport
 from jobs.gather.gathering import Gathering, Progress, of_the_rest
 from jobs.gather.manifest_check import check_manifest
 from jobs.gather.new_result import NewResult
+from jobs.gather.objection import holds_complete, objection
 from jobs.gather.result_index import indexed_files
-from jobs.gather.result_place import holds_complete, objection
 from jobs.gather.shortfall import shortfall
 from jobs.gather.survey import Surveyed, survey_results
 from jobs.gather.volumes import Volume, VolumeCutter, cut

@@ -19,9 +19,10 @@ from jobs.gather.block_copier import BlockCopier
 from jobs.gather.committed import Damage, Unlike
 from jobs.gather.gather_report import GatherReport
 from jobs.gather.new_result import NewFile, NewResult
+from jobs.gather.objection import holds_complete
 from jobs.gather.provenance import provenance
 from jobs.gather.reduction import blocks, summarize
-from jobs.gather.result_check import Samples, check_file
+from jobs.gather.result_check import ResultIds, check_file
 from jobs.gather.result_file import ResultFile, complete, filling
 from jobs.gather.result_index import (
     TOKEN_LETTERS,
@@ -38,7 +39,6 @@ from jobs.gather.result_index import (
     unfinished,
     volume_path,
 )
-from jobs.gather.result_place import holds_complete
 from jobs.gather.result_rows import StateWriter
 from jobs.gather.section import Section, Sections
 from jobs.gather.survey import Survey, Surveyed
@@ -77,7 +77,7 @@ class Gathering:
         self._run = run
         self._plan = plan
         self._part = surveyed.part
-        self._samples = Samples(plan.manifest_file(run), plan.id_column, surveyed.part)
+        self._ids = ResultIds(plan.manifest_file(run), plan.id_column, surveyed.part)
         self._committed = surveyed.committed
         self._budgets = surveyed.budgets
         self._survey = surveyed.survey
@@ -162,14 +162,12 @@ class Gathering:
         sections, found = Sections(self._committed), list[Unlike]()
         for number, volume in enumerate(self._volumes):
             section = sections.take(volume.start, volume.stop)
-            unlike = (
-                self._write_volume(number, volume, section) if self._is_split else self._write_result(volume, section)
-            )
+            if self._is_split:
+                unlike = self._write_volume(number, volume, section)
+            else:
+                unlike = self._write_file(self._result, volume, section, self._provenance())
             found += map(section.as_of_result, unlike)
         return found
-
-    def _write_result(self, volume: Volume, section: Section) -> list[Unlike]:
-        return self._write_file(self._result, volume, section, self._provenance())
 
     def _write_volume(self, number: int, volume: Volume, section: Section) -> list[Unlike]:
         """Makes a file of several, unless it is there and intact."""
@@ -183,7 +181,8 @@ class Gathering:
         with NewFile(self._path) as file:
             found = self._write_file(file, volume, section, self._provenance_of(volume))
             if not found:
-                complete(file.temporary, {}, self._seal_of(volume))
+                seal = self._whole_seal
+                complete(file.temporary, {}, seal_of_rows(seal, volume.start, volume.stop) if seal else None)
                 file.publish(unfinished(path))
         return found
 
@@ -191,24 +190,20 @@ class Gathering:
         """All but the summary; returns what differs from the journals."""
         with filling(file.temporary, file.descriptor, volume.contents, facts, self._form.compression) as result:
             _check_space(self._path.parent, file.temporary.stat().st_size)
-            return self._copy(volume, section, result)
+            self._ids.put_ids(result.put, volume)
+            found: list[Unlike] = []
+            with WindowReader() as reader:
+                states, copier = StateWriter(result.put), BlockCopier(result, self._survey.outputs, reader)
+                for window in windows(section.batches(), volume.stop - volume.start):
+                    states.add(window)
+                    found += copier.copy(window)
+                    self._advance(volume.start + window.stop)
+            return found
 
     def _is_intact(self, path: Path, volume: Volume, section: Section) -> bool:
         if problem(IndexedFile(path, volume.start, volume.stop), self._whole_seal or ""):
             return False
-        return not check_file(path, volume, self._samples, section, self._advance)
-
-    def _copy(self, volume: Volume, section: Section, result: ResultFile) -> list[Unlike]:
-        """Writes all datasets of a file; returns what differs from the journals."""
-        self._samples.put_ids(result.put, volume)
-        found: list[Unlike] = []
-        with WindowReader() as reader:
-            states, copier = StateWriter(result.put), BlockCopier(result, self._survey.outputs, reader)
-            for window in windows(section.batches(), volume.stop - volume.start):
-                states.add(window)
-                found += copier.copy(window)
-                self._advance(volume.start + window.stop)
-        return found
+        return not check_file(path, volume, self._ids, section, self._advance)
 
     def _advance(self, row: int) -> None:
         if self._is_split:
@@ -226,10 +221,6 @@ class Gathering:
         place = {"index": self._path.name, "rows": [volume.start, volume.stop]}
         known = {"name": self._plan.name, "fingerprint": self._plan.fingerprint, "gathered": time.time()}
         return {**known, **own, "volume": place}
-
-    def _seal_of(self, volume: Volume) -> str | None:
-        seal = self._whole_seal
-        return seal_of_rows(seal, volume.start, volume.stop) if seal else None
 
     def _files(self) -> list[IndexedFile]:
         """Where the files of several are now."""

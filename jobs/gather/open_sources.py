@@ -19,21 +19,16 @@ class OpenSources:
         self._room = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE, _LEAST)
 
     def reader(self, source: Source) -> BlockReader:
-        known = self._readers.get(source.rank)
-        if known is None:
-            known = self._add(source)
+        if source.rank not in self._readers:
+            files = len(source.head.files)
+            while self._readers and files > self._room:
+                closed, freed = self._readers.popitem(last=False)[1]
+                closed.close()
+                self._room += freed
+            self._room -= files
+            self._readers[source.rank] = BlockReader(source.head.files), files
         self._readers.move_to_end(source.rank)
-        return known[0]
-
-    def _add(self, source: Source) -> tuple[BlockReader, int]:
-        files = len(source.head.files)
-        while self._readers and files > self._room:
-            reader, freed = self._readers.popitem(last=False)[1]
-            reader.close()
-            self._room += freed
-        self._room -= files
-        self._readers[source.rank] = made = BlockReader(source.head.files), files
-        return made
+        return self._readers[source.rank][0]
 
     def close(self) -> None:
         for reader, files in self._readers.values():

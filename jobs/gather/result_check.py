@@ -127,7 +127,7 @@ def _has_status(commit: Commit, status: np.ndarray) -> bool:
 
 
 @dataclass(frozen=True)
-class Samples:
+class ResultIds:
     """Where a result has its ids from: the manifest, its column of ids, and the part of it."""
 
     manifest: Path
@@ -139,14 +139,14 @@ class Samples:
 
 
 def check_file(
-    path: Path, volume: Volume, samples: Samples, section: Section, advance: Callable[[int], None]
+    path: Path, volume: Volume, ids: ResultIds, section: Section, advance: Callable[[int], None]
 ) -> list[str]:
     """What in a file of a result differs from the journals and the manifest, in words; rows count from its first one."""
     try:
         with ResultFile.opened(path) as result:
             check = ResultCheck(result, volume.contents, section)
             if not check.problems:
-                samples.put_ids(check.compare, volume)
+                ids.put_ids(check.compare, volume)
                 check.rows(lambda stop: advance(volume.start + stop))
             return check.problems
     except DamageError as error:

@@ -51,7 +51,7 @@ class Source:
     def accounts_for(self, commit: Commit, stop: int) -> bool:
         """Whether a commit tells of all of a batch that ends before ``stop``: of each output, or that each sample failed."""
         rows, sizes = commit.stop - commit.start, self._sizes
-        if commit.stop != stop or (commit.failed and not _lie_within(commit)):
+        if commit.stop != stop or not all(commit.start <= sample.row < stop for sample in commit.failed):
             return False
         if not commit.blocks:
             return len(commit.failed) == rows
@@ -73,10 +73,6 @@ class Source:
     def find(self, row: int) -> Commit | None:
         """Its commit of the batch that begins at a row; it reads the whole journal, but only once."""
         return self._index.find(row)
-
-
-def _lie_within(commit: Commit) -> bool:
-    return all(commit.start <= sample.row < commit.stop for sample in commit.failed)
 
 
 def read_sources(run: RunDir) -> list[Source]:

@@ -15,7 +15,7 @@ from jobs.gather.committed import Damage
 from jobs.gather.damage_check import find_damage
 from jobs.gather.gathering import Progress
 from jobs.gather.manifest_check import check_manifest
-from jobs.gather.result_check import Samples, check_file
+from jobs.gather.result_check import ResultIds, check_file
 from jobs.gather.result_file import ResultFile
 from jobs.gather.result_index import located, problem, read_index
 from jobs.gather.section import Sections
@@ -143,10 +143,10 @@ def check_result(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Ca
 def _check_files(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Callable[[int], None]) -> Iterator[str]:
     """Of a result in one file, or of each that its index names."""
     files = read_index(path)
-    samples = Samples(plan.manifest_file(run), plan.id_column, one.part)
+    ids = ResultIds(plan.manifest_file(run), plan.id_column, one.part)
     if not files:
         whole = Volume(0, one.part.rows, one.survey.contents)
-        yield from check_file(path, whole, samples, Sections(one.committed).take(0, one.part.rows), advance)
+        yield from check_file(path, whole, ids, Sections(one.committed).take(0, one.part.rows), advance)
         return
     volumes = cut_at(run, plan, one, [file.start for file in files])
     if [(one.start, one.stop) for one in volumes] != [(file.start, file.stop) for file in files]:
@@ -159,5 +159,5 @@ def _check_files(run: RunDir, plan: Plan, one: Surveyed, path: Path, advance: Ca
             continue
         section = sections.take(file.start, file.stop)
         yield from (
-            f"{file.path.name}: {told}" for told in check_file(located(file.path), volume, samples, section, advance)
+            f"{file.path.name}: {told}" for told in check_file(located(file.path), volume, ids, section, advance)
         )

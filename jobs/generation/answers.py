@@ -1,34 +1,56 @@
 """Answers: what a server with OpenAI's API answers, to chats and to prompts, as the outputs of a sample."""
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+# Characters of an answer that is none.
+_SHOWN = 300
 
-def is_cut_off(answer: dict[str, Any]) -> bool:
-    """Whether one of its choices was ended by max_tokens."""
-    return any(choice.get("finish_reason") == "length" for choice in answer["choices"])
+Choice = Mapping[str, Any]
 
 
-def outputs_of(answer: dict[str, Any], asked: int, *, logprobs: bool) -> dict[str, Any]:
+def choices_of(answer: Any, asked: int) -> list[Choice]:
+    """The ``asked`` choices of an answer, in order; raises ValueError where it has another form."""
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        raise ValueError(f"the server gave no answers, but {json.dumps(answer)[:_SHOWN]}")
+    if len(choices) != asked:
+        raise ValueError(f"the server gave {len(choices)} of {asked} answers")
+    return sorted(choices, key=lambda choice: choice.get("index") or 0)
+
+
+def is_cut_off(choices: Sequence[Choice]) -> bool:
+    """Whether one of them was ended by max_tokens."""
+    return any(choice.get("finish_reason") == "length" for choice in choices)
+
+
+def outputs_of(choices: Sequence[Choice], usage: Mapping[str, Any] | None, *, logprobs: bool) -> dict[str, Any]:
     """``text`` and ``finish_reason``, with a number each of several, int32 counts of tokens; raises ValueError.
 
-    ``asked`` is how many choices there are to be; ``logprobs``, a list, are of the first one.
+    ``logprobs``, a list, are of the first one.
     """
-    choices = sorted(answer["choices"], key=lambda choice: choice.get("index", 0))
-    if len(choices) != asked:
-        raise ValueError(f"the server gave {len(choices)} answers, and was asked for {asked}")
     outputs: dict[str, Any] = {}
     for at, choice in enumerate(choices):
-        suffix = f"_{at}" if asked > 1 else ""
-        outputs[f"text{suffix}"] = (choice["message"]["content"] if "message" in choice else choice["text"]) or ""
+        suffix = f"_{at}" if len(choices) > 1 else ""
+        outputs[f"text{suffix}"] = _text(choice)
         outputs[f"finish_reason{suffix}"] = choice.get("finish_reason") or ""
-    usage = answer.get("usage") or {}
     for name in ("prompt_tokens", "completion_tokens"):
-        outputs[name] = np.int32(usage.get(name, 0))
+        outputs[name] = np.int32((usage or {}).get(name) or 0)
     if logprobs:
         outputs["logprobs"] = _token_logprobs(choices[0].get("logprobs") or {})
     return outputs
+
+
+def _text(choice: Choice) -> str:
+    """That of a chat's message, which may have none beside its calls of tools, or of a completion."""
+    message = choice.get("message")
+    text = (message.get("content", "") or "") if isinstance(message, dict) else choice.get("text")
+    if not isinstance(text, str):
+        raise ValueError(f"the server gave an answer without text: {json.dumps(choice)[:_SHOWN]}")
+    return text
 
 
 def _token_logprobs(found: dict[str, Any]) -> list[float]:

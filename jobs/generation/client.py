@@ -28,7 +28,9 @@ class RequestFailed(Exception):
 
 
 class Client:
-    """``base`` is the URL before /chat/completions; ``socket``: of a server on a Unix socket. ``engine`` is ours, if it is.
+    """``base`` is the URL before /chat/completions, ``key`` the server's, or "".
+
+    ``socket``: of a server on a Unix socket. ``engine`` is ours, if it is.
 
     ``retries``: how often a request is repeated; ``timeout``: seconds of each, None without end.
     """
@@ -36,13 +38,14 @@ class Client:
     def __init__(
         self,
         base: str,
-        key: str | None,
+        key: str,
         retries: int,
         timeout: float | None,
         socket: str | None = None,
         engine: Engine | None = None,
     ) -> None:
-        self._base = base.rstrip("/")
+        self._base = base.strip().rstrip("/")
+        self._key = key
         self._retries = retries
         self._engine = engine
         self._session = aiohttp.ClientSession(
@@ -101,8 +104,8 @@ class Client:
         except _Problems:
             return None
 
-    async def ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer; raises RequestFailed for a request that has none, ProcessBroken where the server is gone."""
+    async def ask(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The answer, any JSON; raises RequestFailed for a request that has none, ProcessBroken where the server is gone."""
         task = asyncio.current_task()
         assert task
         if self._gone:
@@ -117,29 +120,37 @@ class Client:
         finally:
             self._asking.discard(task)
 
-    async def _ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def _ask(self, path: str, body: Mapping[str, Any]) -> Any:
         pause, problem = _FIRST_PAUSE, ""
         for attempt in range(self._retries + 1):
-            wait = pause
+            wait = pause * random.uniform(0.5, 1.0)
             try:
                 async with self._session.post(f"{self._base}{path}", json=body) as response:
                     self._heard = self._now()
                     if response.status == 200:
-                        found: dict[str, Any] = await response.json(content_type=None)
-                        return found
-                    problem = f"HTTP {response.status}: {(await response.text())[:_CHARACTERS]}"
+                        return await response.json(content_type=None)
+                    problem = self._told(f"HTTP {response.status}{self._advice(response)}: {await response.text()}")
                     if response.status not in _AGAIN and response.status < 500:
                         raise RequestFailed(problem)
-                    wait = _asked_pause(response.headers.get("Retry-After"), pause)
+                    wait = max(wait, _asked_pause(response.headers.get("Retry-After")))
             except _Problems as error:
-                problem = f"{type(error).__name__}: {error}"[:_CHARACTERS]
+                problem = self._told(f"{type(error).__name__}: {error}")
             except ValueError as error:
-                problem = f"an answer that is no JSON: {error}"[:_CHARACTERS]
+                problem = self._told(f"an answer that is no JSON: {error}")
             if attempt < self._retries:
-                await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+                await asyncio.sleep(wait)
                 pause = min(2 * pause, _LONGEST_PAUSE)
         await self._blame(problem)
         raise RequestFailed(f"{problem} ({self._retries} retries)")
+
+    def _advice(self, response: aiohttp.ClientResponse) -> str:
+        if response.method != "POST":  # what 301 and 302 make of one
+            return f" (redirected to {response.url}: give that server as base_url)"
+        return " (its key is $OPENAI_API_KEY of the task)" if response.status == 401 and not self._engine else ""
+
+    def _told(self, text: str) -> str:
+        """The beginning of it, without the key: some servers repeat what they are sent."""
+        return (text.replace(self._key, "***") if self._key else text)[:_CHARACTERS]
 
     async def _blame(self, problem: str) -> None:
         """Raises ProcessBroken where it is the server that fails, and not the request."""
@@ -156,6 +167,6 @@ class Client:
         await self._session.close()
 
 
-def _asked_pause(text: str | None, default: float) -> float:
-    """What Retry-After says, where it is in seconds."""
-    return min(float(text), _LONGEST_PAUSE) if text and text.strip().isdigit() else default
+def _asked_pause(text: str | None) -> float:
+    """What Retry-After says, where it is in seconds, and somewhat more: not all come back at once."""
+    return min(float(text), _LONGEST_PAUSE) * random.uniform(1.0, 1.2) if text and text.strip().isdigit() else 0.0

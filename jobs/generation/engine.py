@@ -5,11 +5,12 @@ warden.
 """
 
 import asyncio
+import codecs
 import contextlib
 import os
 import secrets
 import shutil
-import socket
+import signal
 import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from jobs.errors import InputError, ProcessBroken
 from jobs.exit_codes import exit_text
+from jobs.generation.port import Port
 from jobs.job import Context
 from jobs.machine.scratch import make_scratch
 from jobs.program.argument import Argument
@@ -26,8 +28,6 @@ FIELDS = frozenset({"model", "socket", "port", "gpus", "in_flight"})
 # Where the key is for the server to find; in its arguments all users of the node would see it.
 _KEYS = ("VLLM_API_KEY", "LLAMA_API_KEY")
 _SOCKET = "engine.sock"  # llama.cpp knows by the ending that it is one
-# Tries of ports until one is not a neighbour's.
-_PORTS = 100
 # Seconds between looks whether it answers.
 _LOOK = 0.1
 # Lines of its log that a message ends with, and characters of each.
@@ -35,24 +35,27 @@ _LAST_LINES, _LINE = 8, 300
 _TMP = Path("/tmp")
 # The longest path of a socket, bytes (unix(7)).
 _LONGEST = 107
-# What it gets to end by itself, seconds.
-_END = 1.0
+# Seconds that it gets to end by itself, as vLLM needs some for what it has in /dev/shm; where its process has fewer, it has.
+_END = 10.0
+# Seconds in which it is gone that is killed, and all that it said is read.
+_GONE = 1.0
 
 
 class Engine:
     """``command`` is that of the server, with fields. ``socket`` is where it listens, or ``port``, of this machine."""
 
     def __init__(self, command: Sequence[Argument], model: str, context: Context) -> None:
-        self.port, self._claim = _own_port()
+        self.port = Port()
         self._folder = _short_folder(context.scratch)
         self.socket = str(self._folder / _SOCKET)
         self.key = secrets.token_urlsafe(24)
         gpus = sum(device.startswith("cuda") for device in context.devices)
         values = {
-            "model": model, "socket": self.socket, "port": self.port, "gpus": gpus,
+            "model": model, "socket": self.socket, "port": self.port.number, "gpus": gpus,
             "in_flight": context.in_flight,
         }  # fmt: skip
         self._command = [word.fill(values) for word in command]
+        self._asks_port = any("port" in word.fields for word in command)
         self._name = Path(self._command[0]).name
         self._tail: deque[str] = deque(maxlen=_LAST_LINES)
         self._process: asyncio.subprocess.Process | None = None
@@ -80,6 +83,10 @@ class Engine:
                 raise ProcessBroken(
                     f"the engine {self._name} does not answer, {seconds:g} s after its start{self._said}"
                 )
+        if self.is_running and self._asks_port and self.port.is_others:
+            raise ProcessBroken(
+                f"another user's server listens at port {self.port.number}, which the engine was to have"
+            )
         if self._process.returncode == NOT_STARTED:
             raise InputError(f"the engine {self._command[0]!r} cannot be started: {' | '.join(self._tail)}")
         self.check()
@@ -87,8 +94,9 @@ class Engine:
     async def _follow(self, process: asyncio.subprocess.Process) -> None:
         """Its log is the task's."""
         assert process.stdout
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # what is read may end amid a character
         while data := await process.stdout.read(1 << 16):
-            text = data.decode(errors="replace")
+            text = decoder.decode(data)
             with contextlib.suppress(OSError, ValueError):
                 print(text, end="", flush=True)
             self._tail.extend(line[:_LINE] for line in text.splitlines() if line.strip())
@@ -105,7 +113,8 @@ class Engine:
     @property
     def how_it_ended(self) -> str:
         code = self._process.returncode if self._process else None
-        return f"the engine {self._name} ended: {exit_text(code)}{self._said}"
+        advice = ", as of one that goes on in the background: it has to stay in the foreground" if code == 0 else ""
+        return f"the engine {self._name} ended: {exit_text(code)}{advice}{self._said}"
 
     @property
     def _said(self) -> str:
@@ -118,20 +127,22 @@ class Engine:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._process.wait(), seconds)
         if not self.is_running:
-            await asyncio.wait([self._log], timeout=_END)
+            await asyncio.wait([self._log], timeout=_GONE)
         return not self.is_running
 
     async def stop(self) -> None:
+        """Ends it: by SIGTERM, and with all that it has started where it does not heed that."""
         if self._process and self.is_running:
             self._process.terminate()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._process.wait(), _END)
-            if self.is_running:
-                self._process.kill()
-                await self.has_ended(_END)
+            if not await self.has_ended(_END):
+                self._process.send_signal(signal.SIGHUP)
+                await self.has_ended(_GONE)
+        if self._process and self.is_running:
+            self._process.kill()
+            await self.has_ended(_GONE)
         if self._log:
             self._log.cancel()
-        self._claim.close()
+        self.port.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -145,27 +156,3 @@ def _short_folder(scratch: Path) -> Path:
         return folder
     folder.rmdir()
     return make_scratch(_TMP, "engine-")
-
-
-def _own_port() -> tuple[int, socket.socket]:
-    """A free port, and what keeps other processes of ours on this machine from it, for as long as it is open.
-
-    A server binds its port long after it was chosen. Where two had the same one, one process would ask the other's model.
-    """
-    for _ in range(_PORTS):
-        port = free_port()
-        claim = socket.socket(socket.AF_UNIX)
-        try:
-            claim.bind(f"\0launcher-port-{port}")  # a name of no file, of all users, gone with its process
-        except OSError:
-            claim.close()
-        else:
-            return port, claim
-    raise ProcessBroken(f"no port is free that no other process has chosen, in {_PORTS} tries")
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port

@@ -12,8 +12,9 @@ def main() -> None:
     caller, exchange = Connection(int(sys.argv[1])), int(sys.argv[2])
     try:
         sys.path[:] = caller.recv()
-        from jobs.machine import environment
+        from jobs.machine import environment, inherited_signals
 
+        inherited_signals.prepare()  # a service may ignore the ends of its children
         environment.prepare()
         # Here, because it imports numpy, which starts as many threads as the environment says.
         from jobs.library.supervisor import Supervisor

@@ -98,7 +98,9 @@ class CallerSamples:
         """Raises whatever unpickling the samples raises, but for those that ``unreadable`` has told."""
         self._turn_to(start)
         if self._packs is None and not all(row in self._samples for row in range(start, stop)):
-            self._take_apart()
+            # A batch that is done again, in ever smaller parts: each of them would have to unpickle all of it.
+            self._samples.clear()
+            self._packs = [pack(sample).own for sample in self._exchange.begin(self._slot)[0]]
         return [self._sample(row) for row in range(start, stop)]
 
     def _sample(self, row: int) -> Any:
@@ -141,11 +143,6 @@ class CallerSamples:
         else:
             self._samples = dict(enumerate(samples, start))
         self._start, self._stop = start, start + len(samples)
-
-    def _take_apart(self) -> None:
-        """For a batch that is done again, in ever smaller parts: each of them would have to unpickle all of it."""
-        self._samples.clear()
-        self._packs = [pack(sample).own for sample in self._exchange.begin(self._slot)[0]]
 
 
 class CallerWriter:

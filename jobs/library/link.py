@@ -22,6 +22,7 @@ from jobs.exit_codes import exit_text
 from jobs.library.answers import Answer
 from jobs.library.caller_messages import Close, Drop, Dropped, Setup
 from jobs.library.exchange import Exchange
+from jobs.machine import streams
 from jobs.node.messages import Batch, Broken
 from jobs.pickles import Packed
 from jobs.storage.records import Commit
@@ -54,6 +55,7 @@ class Link:
     def __init__(self, setup: Setup, job: Packed) -> None:
         self.processes = len(setup.devices)
         self._least = self.processes * (1 + setup.workers) + 1
+        streams.fill()  # a caller may have closed them; what is opened now must not be the supervisor's stdin
         self._exchange = Exchange.create(setup.slots)
         self._free = list(range(setup.slots))
         self._under_way: dict[int, Handed] = {}

@@ -132,9 +132,9 @@ class Supervisor:
             log = _CallerLog(self._caller)
             rest, fits = recover(crew, short, log, self._new_crew, self._step)
             self._most = _smaller(self._most, fits)
-            if log.failed and short.together:
+            if log.has_failed and short.together:
                 self._most = 0  # one sample was too large, and without it as many may fit as before
-            elif not log.failed and short.together <= 1:  # no sample was too large: they were together
+            elif not log.has_failed and short.together <= 1:  # no sample was too large: they were together
                 self._settings = self._settings.fewer()
             self._begin(list(map(self._limited, rest)))
 
@@ -170,7 +170,7 @@ class _CallerLog:
     """The CommitLog of a Hierarchy: the writer has put them into the exchange, the caller hears of each."""
 
     def __init__(self, caller: Channel) -> None:
-        self.failed = 0
+        self.has_failed = False
         self._caller = caller
 
     def allocate(self, request: Allocate) -> Allocated:
@@ -178,7 +178,7 @@ class _CallerLog:
 
     def commit(self, commits: Sequence[Commit]) -> None:
         for commit in commits:
-            self.failed += len(commit.failed)
+            self.has_failed |= commit.split  # the samples themselves are in the exchange
             self._caller.send(commit)
 
     def check(self, open_failures: Collection[int]) -> Spans:

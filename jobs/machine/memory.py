@@ -30,7 +30,7 @@ def task_limit() -> int:
 def cgroup_files(v1: str, v2: str) -> list[Path]:
     """The files of these names in this process's memory cgroup and in all above it, innermost first."""
     found: list[Path] = []
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    for line in (read_text(Path("/proc/self/cgroup")) or "").splitlines():  # a kernel may have none
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
             found += _upwards(Path("/sys/fs/cgroup/memory"), path, v1)

@@ -12,8 +12,10 @@ import selectors
 import struct
 from collections import deque
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import ForkingPickler, send_handle
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
+
+from jobs.node.descriptors import send_descriptor
 
 # A socket that is ready for writing has room for this much at least, of the 200 KB that Linux gives it.
 _CHUNK = 1 << 14
@@ -81,7 +83,7 @@ class Channel:
         first = self._unsent.popleft()
         if isinstance(first, int):
             try:
-                send_handle(self.connection, first, 0)
+                send_descriptor(self.connection, first)
             finally:  # also where nobody reads any more
                 os.close(first)
             return

@@ -11,17 +11,17 @@ import mmap
 import os
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jobs.machine.memory_file import memory_file
+from jobs.node.descriptors import receive_descriptor, send_descriptor
 from jobs.node.log import say
 from jobs.node.messages import NewSlot, Placed
 from jobs.node.transfer import Transfer
 from jobs.pickles import Packed, pickled
-from jobs.stacked import PLAIN, Stacked
+from jobs.stacked import ADDED, PLAIN, Stacked
 from jobs.tensors import as_memory, from_memory, is_tensor
 
 # Cache lines are 64 bytes; vector instructions want their operands aligned to them.
@@ -91,7 +91,7 @@ class SlotWriter:
                 memory = self._map(descriptor, size)
                 # The message before the descriptor: it tells the reader to take one from the pipe.
                 self._connection.send(NewSlot(slot, size))
-                send_handle(self._connection, descriptor, 0)  # the pid matters on Windows only
+                send_descriptor(self._connection, descriptor)
             finally:
                 os.close(descriptor)
             self._memory[slot] = memory
@@ -132,7 +132,7 @@ def _lay_out(value: Any, arrays: list[np.ndarray | Stacked], size: int) -> tuple
         return value, size
     arrays.append(array)
     offset = _aligned(size)
-    dtype = array.dtype.str if array.dtype.kind in _TOLD else array.dtype
+    dtype = array.dtype.str if array.dtype.kind in _TOLD and array.dtype.isbuiltin != ADDED else array.dtype
     return SlotArray(offset, array.shape, dtype, tensor), offset + array.nbytes
 
 
@@ -225,7 +225,7 @@ class SlotReader:
 
     def accept(self, new: NewSlot) -> None:
         """Takes the memory whose descriptor follows ``new`` in the pipe."""
-        memory = _Memory(recv_handle(self._connection), new.size, self._transfer)
+        memory = _Memory(receive_descriptor(self._connection), new.size, self._transfer)
         if old := self._memory.pop(new.number, None):
             old.close()
         self._memory[new.number] = memory

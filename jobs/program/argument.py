@@ -53,4 +53,6 @@ def _text(values: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str | int | float):
         found = "null" if value is None else f"of type {type(value).__name__}"
         raise ValueError(f"column {name!r} is {found} here; valid: text and numbers")
+    if value != value:  # which mostly means that there is none
+        raise ValueError(f"column {name!r} is NaN here; valid: text and numbers")
     return str(value)

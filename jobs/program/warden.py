@@ -2,6 +2,8 @@
 
 It ends the program, and all that this has started, once that process is gone, however it ended, and whoever else with it. A
 guardian does so too, but only of processes of runs, in one group with them, of which SIGKILL may meet all at once.
+
+SIGTERM is the program's, which has as long to heed it as the starter waits; SIGHUP, as by the starter's end, is the end.
 """
 
 import os
@@ -43,7 +45,9 @@ def main() -> NoReturn:
     except OSError as error:
         print(error.strerror, file=sys.stderr)
         sys.exit(NOT_STARTED)
-    while program.poll() is None and os.getppid() == parent and signal.sigwait(_NEWS) != signal.SIGTERM:
+    while program.poll() is None and os.getppid() == parent and (news := signal.sigwait(_NEWS)) != signal.SIGHUP:
+        if news == signal.SIGTERM:
+            program.terminate()
         descendants.reap(spare=[program.pid])  # what it has left running for a while
     code = program.returncode or 0
     descendants.end()

@@ -132,7 +132,10 @@ class _Upload:
                 return self._sent
         self._put()
         if not self._is_there():
-            self._remove_own()
+            # What has become of this upload goes; what somebody else has put there since stays.
+            with suppress(FileNotFoundError):
+                if describe(self._url).tag == self._made:
+                    remove([self._url])
             raise OSError(errno.EIO, "the store has other bytes than it was sent", self._url)
         return self._sent
 
@@ -180,12 +183,6 @@ class _Upload:
                 store, name, data, use_multipart=not is_one, chunk_size=self._part, max_concurrency=at_a_time
             )
         self._made = (made["e_tag"] or "").strip('"')
-
-    def _remove_own(self) -> None:
-        """Removes what has become of this upload; what somebody else has put there since stays."""
-        with suppress(FileNotFoundError):
-            if describe(self._url).tag == self._made:
-                remove([self._url])
 
     @property
     def _tag(self) -> str:

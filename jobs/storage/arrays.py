@@ -1,5 +1,6 @@
 """Arrays: what a Job returned, as an array that a result can hold: the same values, or an OutputError that names the output."""
 
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from jobs.errors import OutputError
-from jobs.stacked import MOST_EXACT, is_masked
+from jobs.stacked import ADDED, MOST_EXACT, is_masked
 from jobs.tensors import is_tensor, to_numpy
 
 # Where the C compiler's long double is x86's, an array has 10 bytes of it in 16; what is in the others is chance.
 _PADDED = np.finfo(np.longdouble).nmant == 63
 _MOST_DIMENSIONS = 32  # of a dataset in HDF5
 # How containers of others give their elements as Python's own: pandas', pyarrow's, polars'.
-_AS_LISTS = ("tolist", "to_pylist", "to_list")
+_AS_LISTS = ("tolist", "to_pylist", "to_list", "rows")
 
 
 def to_array(name: str, value: Any) -> np.ndarray:
@@ -42,7 +43,7 @@ def _check_exact(name: str, value: Any, array: np.ndarray) -> None:
             f"output {name!r} has whole numbers, and lacks some: there is no value for these; valid: other numbers in "
             "their places, as by fillna(-1), or floats, which are NaN there"
         )
-    if array.dtype.kind not in "fc" or not (np.abs(array) >= MOST_EXACT).any():
+    if array.dtype.kind not in "fc" or not (np.abs(array) >= np.float64(MOST_EXACT)).any():
         return
     for number in _whole_numbers(value):
         if int(float(number)) != number:
@@ -52,7 +53,7 @@ def _check_exact(name: str, value: Any, array: np.ndarray) -> None:
 
 
 def _whole_numbers(value: Any) -> Iterator[int]:
-    """Those in lists, and in what can be made one."""
+    """Those in lists, in what can be made one, and in tables."""
     if isinstance(value, int | np.integer):
         yield int(value)
     elif isinstance(value, list | tuple):
@@ -60,6 +61,8 @@ def _whole_numbers(value: Any) -> Iterator[int]:
             yield from _whole_numbers(item)
     elif as_list := to_list(value):
         yield from _whole_numbers(as_list())
+    elif hasattr(value, "items"):  # columns of pandas' tables, a row of pyarrow's
+        yield from _whole_numbers([item for _, item in value.items()])
 
 
 def _unmasked(name: str, array: np.ndarray) -> np.ndarray:
@@ -77,7 +80,7 @@ def _unmasked(name: str, array: np.ndarray) -> np.ndarray:
 
 def plain_array(name: str, array: np.ndarray) -> np.ndarray:
     """Contiguous and little-endian; raises OutputError where a result has no such dtype."""
-    if array.dtype.kind not in "biufc" or array.dtype.itemsize > 16:
+    if array.dtype.kind not in "biufc" or array.dtype.itemsize > 16 or array.dtype.isbuiltin == ADDED:
         raise OutputError(
             f"output {name!r} has dtype {array.dtype}; valid: bool, numbers, lists of str or bytes (of process_sample: one of "
             "them, not a list: several texts as one, by json.dumps)"
@@ -100,6 +103,8 @@ def to_list(value: Any) -> Callable[[], Any] | None:
 
 
 def describe(value: object) -> str:
+    if inspect.isawaitable(value):
+        return f"a {type(value).__name__} that was not awaited"
     if isinstance(value, np.ndarray):
         return f"{value.dtype} array of shape {list(value.shape)}"
     return f"{type(value).__name__}"

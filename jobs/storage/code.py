@@ -55,7 +55,8 @@ def _now(known: Code) -> Mapping[str, str]:
 def told(plan: Plan, names: Sequence[str]) -> str:
     """That these files have changed, in words."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more} changed since the plan of {_moment(plan.known_since)}"
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(plan.known_since))
+    return f"{', '.join(names[:_NAMED])}{more} changed since the plan of {when}"
 
 
 def refusal(run: RunDir, plan: Plan) -> str | None:
@@ -67,7 +68,3 @@ def refusal(run: RunDir, plan: Plan) -> str | None:
         f"{told(plan, names)}: results of both would not fit together. Where those that are there stay right: "
         f"launcher rerun {run.path} --keep-results; to compute everything again: launcher rerun {run.path} --fresh"
     )
-
-
-def _moment(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -71,7 +71,7 @@ class Output:
         if self.name != other.name or not (self.ragged and other.ragged):
             return None
         if self.open and other.encoding is None:
-            return other
+            return self if other.open else other
         return self if other.open and self.encoding is None else None
 
     @property

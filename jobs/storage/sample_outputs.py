@@ -3,6 +3,7 @@
 What is stored of a sample depends on its own types alone, whichever others it is stored with.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -39,6 +40,10 @@ def of_sample(outputs: object) -> dict[str, Any]:
 def _own(name: str, value: Any) -> Any:
     if type(value) in _PLAIN or isinstance(value, str | bytes | bool | int | float | complex | np.generic):
         return value
+    if inspect.isawaitable(value):
+        raise OutputError(
+            f"output {name!r} is {describe(value)}; valid: a number, text, bytes, an array, a list of numbers"
+        )
     if is_tensor(value):
         return np.array(to_array(name, value))
     if isinstance(value, np.ndarray):

@@ -13,9 +13,9 @@ from launcher.units import counted, parse_memory
 
 def export(options: argparse.Namespace, printer: Printer) -> bool:
     from launcher import results
-    from launcher.export.delivery import delivered
     from launcher.export.export import FILE_BYTES
     from launcher.export.export import export as write
+    from launcher.export.export_place import delivered
 
     size, rows = _size(options.max_file_size) or FILE_BYTES, options.rows_per_file
     if rows is not None and rows < 1:

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from launcher.runs.find import RUNS_FOLDER, find_run, list_runs, reference
 from launcher.runs.set_aside import was_set_aside
 from launcher.runs.submissions import read_submissions
 from launcher.submit.result import gather_result
-from launcher.units import counted
+from launcher.units import counted, rows_between
 
 if TYPE_CHECKING:
     from jobs.gather.gather_report import GatherReport
@@ -111,51 +111,55 @@ def _verified(run: RunDir, printer: Printer) -> Done:
     submissions = read_submissions(run)
     in_place = bool(submissions) and not submissions[-1].submission.resources.gathers
     report = verify_results(run, submissions)
-    is_cleaned = run.cleaned.exists()
-    batches, shards = counted(report.batches, "batch", "batches"), counted(report.shards, "shard")
-    if is_cleaned:
-        printer.say(f"shards: cleaned; {batches} of {shards} are in the result alone")
-    else:
-        printer.say(
-            f"shards: {batches} in {shards} checked, {len(report.damaged)} damaged",
-            *_listed(report.damaged),
-        )
-    for one in report.parts or (report,):
-        of = f" of {one.name}" if one.name else ""
-        state = counted(len(one.result_problems), "problem") if one.result_problems else "intact"
-        found = f"{one.result}, {state}" if one.result else "in place, as checked" if in_place else "not written yet"
-        printer.say(f"result{of}: {found}", *_listed(one.result_problems))
-        if len(one.code) > 1:
-            when = _code_times(run)
-            printer.say(
-                *(
-                    f"rows {rows.brief()}{of}: computed by the code {code or 'unknown'}{when.get(code, '')}"
-                    for code, rows in one.code.items()
-                )
-            )
-    grown = Plan.read(run.plan).grown
-    if grown:
-        printer.say(*map(_growth_line, grown))
-    if report.damaged:
-        damaged = Spans.of_numbers(damage.shard for damage in report.damaged)
-        printer.say(f"next: launcher rerun {reference(run)} --shards {damaged.coarse()}")
-    elif report.result_problems and report.missing:  # which gather refuses
-        printer.say(
-            f"next: launcher rerun {reference(run)}, which computes what is missing; until then the result stays"
-        )
-    elif report.result_problems:
-        again = "launcher run CONFIG --fresh, or bring back a copy of the result"
-        printer.say(f"next: {again if is_cleaned else f'launcher gather {reference(run)}'}")
+    is_cleaned, grown = run.cleaned.exists(), Plan.read(run.plan).grown
+    printer.say(
+        *_shard_lines(report, is_cleaned=is_cleaned),
+        *(line for one in report.parts or (report,) for line in _result_lines(run, one, in_place=in_place)),
+        *map(_growth_line, grown),
+        *_next_lines(run, report, is_cleaned=is_cleaned),
+    )
     extended = {"extended": [dataclasses.asdict(growth) for growth in grown]} if grown else {}
     document = {"run": str(run.path), **_with_manifests(report, _check_json), **extended, "cleaned": is_cleaned}
     return Done("intact" if report.ok else "damaged or incomplete", document, is_well=report.ok)
+
+
+def _shard_lines(report: "VerifyReport", *, is_cleaned: bool) -> list[str]:
+    batches, shards = counted(report.batches, "batch", "batches"), counted(report.shards, "shard")
+    if is_cleaned:
+        return [f"shards: cleaned; {batches} of {shards} are in the result alone"]
+    return [f"shards: {batches} in {shards} checked, {len(report.damaged)} damaged", *_listed(report.damaged)]
+
+
+def _result_lines(run: RunDir, report: "VerifyReport", *, in_place: bool) -> Iterator[str]:
+    """What of the result of a run, or of one of its manifests, is wrong, and by which code it is, where there were several."""
+    of = f" of {report.name}" if report.name else ""
+    state = counted(len(report.result_problems), "problem") if report.result_problems else "intact"
+    found = f"{report.result}, {state}" if report.result else "in place, as checked" if in_place else "not written yet"
+    yield from (f"result{of}: {found}", *_listed(report.result_problems))
+    when = _code_times(run) if len(report.code) > 1 else {}
+    for code, rows in report.code.items() if when else ():
+        yield f"rows {rows.brief()}{of}: computed by the code {code or 'unknown'}{when.get(code, '')}"
+
+
+def _next_lines(run: RunDir, report: "VerifyReport", *, is_cleaned: bool) -> Iterator[str]:
+    """What to do about what is wrong."""
+    name = reference(run)
+    if report.damaged:
+        damaged = Spans.of_numbers(damage.shard for damage in report.damaged)
+        yield f"next: launcher rerun {name} --shards {damaged.coarse()}"
+    elif report.result_problems and report.missing:  # which gather refuses
+        yield f"next: launcher rerun {name}, which computes what is missing; until then the result stays"
+    elif report.result_problems and is_cleaned:
+        yield "next: launcher run CONFIG --fresh, or bring back a copy of the result"
+    elif report.result_problems:
+        yield f"next: launcher gather {name}"
 
 
 def _growth_line(growth: Growth) -> str:
     """When a run was extended, and by what."""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(growth.time))
     new, changed = growth.rows - growth.rows_before, growth.changed_rows
-    added = [f"rows {growth.rows_before} to {growth.rows - 1} added"] if new else []
+    added = [f"{rows_between(growth.rows_before, growth.rows)} added"] if new else []
     again = [f"rows {changed.brief()} changed, and computed again since"] if changed else []
     return f"extended {when}: {', '.join([*added, *again])}"
 

@@ -14,7 +14,7 @@ from launcher.commands.chosen_run import chosen_run
 from launcher.commands.printer import Printer
 from launcher.runs.find import reference
 from launcher.runs.log_choice import LogChoice
-from launcher.runs.logs import Piece, about_rows, read_logs
+from launcher.runs.logs import LogText, about_rows, read_logs
 from launcher.visible import visible
 
 
@@ -39,7 +39,7 @@ def logs(options: argparse.Namespace, printer: Printer) -> bool:
         return True
     show = _show_on_terminal if sys.stdout.isatty() else _pass_on
     is_empty = not show(_with_headings(found, several=len(choice.paths()) > 1))
-    if is_empty:
+    if is_empty and options.tail != 0:
         print(f"{run.path}: {_why_empty(run, plan, options, rows)}", file=sys.stderr)
     return True
 
@@ -63,14 +63,14 @@ def _why_empty(run: RunDir, plan: Plan, options: argparse.Namespace, rows: list[
     return "has no log yet" if options.shard is None else f"shard {options.shard} has no log yet"
 
 
-def _with_headings(log: Iterable[Piece], *, several: bool) -> Iterator[bytes]:
-    """The pieces of logs, each log's name before its first one, as tail(1) does where there are several."""
+def _with_headings(log: Iterable[LogText], *, several: bool) -> Iterator[bytes]:
+    """What logs say, each log's name before its first one, as tail(1) does where there are several."""
     shown: Path | None = None
-    for path, piece in log:
+    for path, text in log:
         if path != shown and (shown or several):
             yield f"==> {path} <==\n".encode(errors="surrogateescape")
         shown = path
-        yield piece
+        yield text
 
 
 def _pass_on(log: Iterable[bytes]) -> bool:

@@ -2,14 +2,18 @@
 
 import argparse
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.errors import LauncherError
+from jobs.storage.rundir import RunDir
 from launcher.commands.printer import Printer
 from launcher.commands.targets import Target, load_target, swept, way_of
 from launcher.config.config import Config
-from launcher.executors import choose_executor
+from launcher.executors import Executor, choose_executor
 from launcher.runs.find import reference
 from launcher.runs.index import note
 from launcher.units import counted
@@ -36,74 +40,115 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         told.update(dict.fromkeys(lines))
         documents.append({**document, "values": list(target.values)})
     name = str(documents[0]["sweep"])
-    printer.say(
-        f"next: launcher submit {name}, or launcher run {name}; all {len(targets)} together: launcher status {name}"
-    )
+    printer.say(_next_of_sweep(RunDir(Path(documents[0]["run"]).with_name(name)), len(targets)))
     printer.document(sweep=name, runs=documents)
     return True
 
 
 def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> "tuple[list[str], PlanDocument]":
     """Plans one run; what is to be said of it, and its document."""
-    from jobs.storage.samples import Samples
-    from launcher.commands.columns import told
-    from launcher.notify.delivery import doubts
+    from launcher.notify.dispatch import doubts
     from launcher.plan.plan import make_plan
     from launcher.submit.submit import write_planned
 
     config = load_target(target, printer)
-    planned = make_plan(config, way_of(options))
+    executor, resources = choose_executor(config.executor), list[str]()
+    # Before anything is written: a scheduler's commands may be here, and no cluster.
+    planned = make_plan(config, way_of(options), lambda: resources.extend(executor.describe(config)))
     note(planned.run)
     settings = [] if planned.is_new else _other_settings(planned, config)  # before the newest ones are written
-    run, sizes = planned.run, [shard.rows for shard in planned.plan.shards()]
-    manifests = [(str(part.name), part.rows, planned.plan.shards_of(part).count) for part in planned.plan.parts]
-    columns, id_column = Samples(planned.plan.manifest_file(run)).columns, planned.plan.id_column
-    executor = choose_executor(config.executor)
-    resources = executor.describe(config)
-    remarks = [*executor.remarks(config), *doubts(config.notify, run.path)]
-    scripts = {path: _text(path) for path in write_planned(run, config, planned.plan)}
+    remarks = [*executor.remarks(config), *doubts(config.notify, planned.run.path)]
+    # A template's comments may be in any encoding.
+    scripts = {
+        path: path.read_bytes().decode(errors="surrogateescape")
+        for path in write_planned(planned.run, config, planned.plan)
+    }
     if options.script and not options.json:  # before the check: whoever looks at it may do so because it is refused
         for text in scripts.values():
             print(text, flush=True)
-    opinion = executor.scripts.check(next(iter(scripts))) if executor.scripts and scripts else None
-    lines = [
-        *planned.notes,
-        f"{_planned(planned, settings)}: {run.path.absolute()}",
-        f"samples: {planned.plan.rows:,} in {_sizes(sizes)}",
-        *(f"  {name}: {rows:,} in {counted(shards, 'shard')}" for name, rows, shards in manifests),
-        *told(columns, id_column),
-        f"executor: {executor.name}",
-        *_profile_lines(config),
-        *resources,
-        *remarks,
-        *(f"script: {path}" for path in scripts),
-        *([opinion] if opinion else []),
-        _next(planned, target if settings else None),
-    ]
-    document: PlanDocument = {
-        "run": str(run.path),
-        "is_new": planned.is_new,
-        "fingerprint": planned.plan.fingerprint,
-        "samples": planned.plan.rows,
-        "shards": {"total": len(sizes), "min_samples": min(sizes), "max_samples": max(sizes)},
-        "columns": [{"name": name, "type": kind} for name, kind in columns.items()],
-        "id": id_column,
-        "executor": executor.name,
-        "profiles": dict(config.profiles),
-        "resources": resources,
-        "remarks": remarks,
-        "scripts": [{"path": str(path), "text": text} for path, text in scripts.items()],
-    }
-    if config.sweep:
-        document["sweep"] = config.sweep
-    if manifests:
-        document["manifests"] = [{"name": name, "samples": rows, "shards": n} for name, rows, n in manifests]
-    return lines, document
+    opinion = _opinion(executor, next(iter(scripts), None), remarks)
+    found = _Found(planned, config, executor.name, resources, remarks, scripts)
+    state, following = _planned(planned, settings), _next(planned, target if settings else None)
+    return found.lines(state, *([opinion] if opinion else []), following), found.document()
 
 
-def _text(script: Path) -> str:
-    """A template's comments may be in any encoding."""
-    return script.read_bytes().decode(errors="surrogateescape")
+def _opinion(executor: Executor, script: Path | None, remarks: Sequence[str]) -> str | None:
+    """What the scheduler says of a script; where it refuses it, the remarks are told too: one of them may be why."""
+    try:
+        return executor.scripts.check(script) if executor.scripts and script else None
+    except LauncherError as error:
+        for remark in remarks:
+            error.add_note(remark)
+        raise
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What planning has found: what a submission would be of, and what it would ask for."""
+
+    planned: "Planned"
+    config: Config
+    executor: str
+    resources: list[str]
+    remarks: list[str]
+    scripts: Mapping[Path, str]
+
+    def lines(self, state: str, *following: str) -> list[str]:
+        from launcher.commands.columns import told
+
+        plan = self.planned.plan
+        return [
+            *self.planned.notes,
+            f"{state}: {self.planned.run.path.absolute()}",
+            f"samples: {plan.rows:,} in {_sizes(self._sizes)}",
+            *(f"  {name}: {rows:,} in {counted(shards, 'shard')}" for name, rows, shards in self._manifests),
+            *told(self._columns, plan.id_column),
+            f"executor: {self.executor}",
+            *_profile_lines(self.config),
+            *self.resources,
+            *self.remarks,
+            *(f"script: {path}" for path in self.scripts),
+            *following,
+        ]
+
+    def document(self) -> "PlanDocument":
+        plan, sizes = self.planned.plan, self._sizes
+        document: PlanDocument = {
+            "run": str(self.planned.run.path),
+            "is_new": self.planned.is_new,
+            "fingerprint": plan.fingerprint,
+            "samples": plan.rows,
+            "shards": {"total": len(sizes), "min_samples": min(sizes), "max_samples": max(sizes)},
+            "columns": [{"name": name, "type": kind} for name, kind in self._columns.items()],
+            "id": plan.id_column,
+            "executor": self.executor,
+            "profiles": dict(self.config.profiles),
+            "resources": self.resources,
+            "remarks": self.remarks,
+            "scripts": [{"path": str(path), "text": text} for path, text in self.scripts.items()],
+        }
+        if self.config.sweep:
+            document["sweep"] = self.config.sweep
+        if self._manifests:
+            manifests = self._manifests
+            document["manifests"] = [{"name": name, "samples": rows, "shards": n} for name, rows, n in manifests]
+        return document
+
+    @cached_property
+    def _columns(self) -> Mapping[str, str]:
+        from jobs.storage.samples import Samples
+
+        return Samples(self.planned.plan.manifest_file(self.planned.run)).columns
+
+    @cached_property
+    def _sizes(self) -> list[int]:
+        return [shard.rows for shard in self.planned.plan.shards()]
+
+    @property
+    def _manifests(self) -> list[tuple[str, int, int]]:
+        """Of several, of each its name, samples and shards."""
+        plan = self.planned.plan
+        return [(str(part.name), part.rows, plan.shards_of(part).count) for part in plan.parts]
 
 
 def _profile_lines(config: Config) -> list[str]:
@@ -143,6 +188,15 @@ def _next(planned: "Planned", target: Target | None) -> str:
     if target:
         name = shlex.join([target.text, *(word for text in target.overrides for word in ("--set", text))])
     return f"next: launcher submit {name}, or launcher run {name}"
+
+
+def _next_of_sweep(namesake: RunDir, count: int) -> str:
+    """``namesake`` would be a run that is called as the sweep: commands take the name for that."""
+    name = namesake.name
+    if namesake.plan.is_file():
+        how = "the same command with run or submit in the place of plan"
+        return f"next: {how} ({name} alone is another run); all {count} together: launcher list --sweep {name}"
+    return f"next: launcher submit {name}, or launcher run {name}; all {count} together: launcher status {name}"
 
 
 def _sizes(sizes: Sequence[int]) -> str:

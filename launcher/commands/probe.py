@@ -39,9 +39,8 @@ def probe(options: argparse.Namespace, printer: Printer) -> bool:
                 "what is measured holds for nodes like this one: try it on one of those that will do the work (srun --pty)",
             )
             found = measure_settings(config, planned, machine, options.seconds, printer.say)
-        advice = advise(
-            config, found.chosen, found.measured, _scope(config, found.plan.rows, found.chosen, machine, printer)
-        )
+        scope = _scope(config, found.plan.rows, found.chosen, machine, printer)
+        advice = advise(config, found.chosen, found.measured, scope)
     notes = [*found.notes, *_planned_already(config, advice)]
     printer.say("", *_lines(advice), *(f"note: {note}" for note in notes))
     written = options.write and not found.interrupted

@@ -63,7 +63,11 @@ class _CoreConstructor(SafeConstructor):
     def construct_yaml_int(self, node: ScalarNode) -> int:
         text = str(self.construct_scalar(node))
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-        return int(text, base)
+        try:
+            return int(text, base)
+        except ValueError:
+            problem = "a number of over 4,300 digits; write it in quotes" if text.isdecimal() else "not a whole number"
+            raise ConstructorError(None, None, problem, node.start_mark) from None
 
     def construct_yaml_float(self, node: ScalarNode) -> float:
         text = str(self.construct_scalar(node)).lower()

@@ -43,7 +43,7 @@ def read_includes(document: Document, path: Path) -> Includes:
 def _add(found: Includes, document: Document, path: Path, start: Path | None, chain: tuple[Path, ...]) -> None:
     """Adds what a file includes, the farthest first."""
     for name, place in _named(document, path):
-        known = [one for one in chain if _same(one, name)]
+        known = [one for one in chain if os.path.realpath(one) == os.path.realpath(name)]
         if known:
             raise InputError(f"{place}: include: a circle: {' includes '.join(map(str, [*chain, name]))}")
         if not name.is_file():
@@ -59,7 +59,10 @@ def _add(found: Includes, document: Document, path: Path, start: Path | None, ch
 
 
 def _put(found: Includes, included: Document, name: Path, start: Path | None) -> None:
-    for written, value in _values(moved(included.data, _way(name, start))):
+    # From where relative paths start to the included file's folder; absolute where they start somewhere of its own.
+    folder = os.path.abspath(name.parent)
+    way = folder if start is None else os.path.relpath(folder, start)
+    for written, value in _values(moved(included.data, way)):
         path = spelled(written)
         _drop(found, path, value)
         found.settings[path] = Setting(value, f"{name}:{included.line(written)}")
@@ -87,16 +90,6 @@ def _named(document: Document, path: Path) -> Iterator[tuple[Path, str]]:
             yield Path(os.path.normpath(path.parent / expand(text))), place
         except ValueError as error:
             raise InputError(f"{place}: include: {error}") from None
-
-
-def _same(one: Path, other: Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
-
-
-def _way(name: Path, start: Path | None) -> str:
-    """From where relative paths start to an included file's folder; absolute where they start somewhere of its own."""
-    folder = os.path.abspath(name.parent)
-    return folder if start is None else os.path.relpath(folder, start)
 
 
 def _values(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Any]]:

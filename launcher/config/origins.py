@@ -101,7 +101,9 @@ class Origins:
         return next(filter(None, known), None)
 
     def _line(self, path: KeyPath) -> int:
-        dashed = _dashed(path)
+        """Of a key as it is written: options of sbatch may be spelt as there."""
+        is_option = path[0] == "slurm" and len(path) > 1
+        dashed = ("slurm", option_name(str(path[1])), *path[2:]) if is_option else path
         return self.document.line(dashed if dashed in self.document.lines else path)
 
     def _is_of(self, path: KeyPath, set_path: KeyPath) -> bool:
@@ -110,11 +112,6 @@ class Origins:
             return True
         written = path in self.document.lines or any(inner[: len(path)] == path for inner in self.included)
         return set_path[: len(path)] == path and not written
-
-
-def _dashed(path: KeyPath) -> KeyPath:
-    """The key path of an option as sbatch spells it."""
-    return ("slurm", option_name(str(path[1])), *path[2:]) if path[0] == "slurm" and len(path) > 1 else path
 
 
 def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], dict[KeyPath, str]]:

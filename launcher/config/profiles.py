@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from jobs.errors import InputError
-from launcher.config.origins import Origins, Problem, spelled, values_of
+from launcher.config.origins import Origins, spelled, values_of
 from launcher.config.profile_files import VARIABLE, named_file, profile_files
 from launcher.config.sbatch_options import option_name, ousted
 from launcher.config.variables import anchored, expand_paths
-from launcher.config.yaml_lines import Document, KeyPath, parse_document
+from launcher.config.yaml_lines import KeyPath, parse_document
 
 # What a run computes, and where its result goes.
 _OF_A_RUN: tuple[KeyPath, ...] = (
@@ -59,16 +59,12 @@ def _settings(file: Path) -> Iterator[tuple[KeyPath, Setting]]:
     """Its values that are no mappings, with their places. An empty section says nothing."""
     document = parse_document(_read(file), str(file))
     data, problems = expand_paths(document.data)
-    problems += _not_for_profiles(document)
+    reason = "cannot stand in a profile, since it is not the same for all runs: set it in the config"
+    problems += [(path, reason) for path in _OF_A_RUN if path in document.lines]
     if problems:
         raise InputError(Origins(str(file), document).report(problems))
     for path, value in values_of(anchored(data, file.parent)):
         yield spelled(path), Setting(value, f"{file}:{document.line(path)}")
-
-
-def _not_for_profiles(document: Document) -> list[Problem]:
-    reason = "cannot stand in a profile, since it is not the same for all runs: set it in the config"
-    return [(path, reason) for path in _OF_A_RUN if path in document.lines]
 
 
 def _read(file: Path) -> str:

@@ -5,6 +5,7 @@ as they are written where they would not print back so (``0012``, ``1.10``). Rep
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -28,6 +29,8 @@ _AS_WRITTEN: KeyPath = ("slurm",)
 _PARAMS: KeyPath = ("job", "params")
 # Text that may stand without quotes.
 _PLAIN = re.compile(r"[\w./~*-][\w ./~*:-]*", re.ASCII)
+# Within quotes JSON leaves them as they are; YAML ends a line there, or refuses them.
+_UNSAID = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -199,4 +202,16 @@ def value_text(value: Any) -> str:
         with suppress(ValueError):
             if parse_value(value) == value:
                 return value
-    return json.dumps(value, ensure_ascii=False)
+    return _flow(value)
+
+
+def _flow(value: Any) -> str:
+    """JSON, which YAML reads as the same but for what it has other words for, or takes for a line break."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_flow(key)}: {_flow(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_flow, value))}]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value).replace("inf", ".inf").replace("nan", ".nan")
+    text = json.dumps(value, ensure_ascii=False)
+    return _UNSAID.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

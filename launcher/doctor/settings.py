@@ -5,7 +5,7 @@ from typing import Any
 
 from launcher.config.config import Config, default_config
 from launcher.config.origins import dotted, spelled, values_of
-from launcher.notify.delivery import in_short
+from launcher.notify.dispatch import in_short
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Arrow: pieces of a result as record batches, for the formats that Arrow writes."""
+"""Arrow: portions of a result as record batches, for the formats that Arrow writes."""
 
 import json
 
@@ -10,7 +10,7 @@ from jobs.storage.outputs import Column
 from jobs.storage.ragged_rows import row_bounds
 from jobs.storage.records import Output
 from launcher.export.writer import Contents
-from launcher.results.pieces import Piece
+from launcher.results.portions import Portion
 
 METADATA = b"launcher"
 """The schema's metadata has the facts of an export under this key, as JSON."""
@@ -45,11 +45,11 @@ def _type(output: Output) -> pa.DataType:
     return pa.list_(found) if output.ragged else found
 
 
-def record_batch(piece: Piece, wanted: pa.Schema) -> pa.RecordBatch:
+def record_batch(portion: Portion, wanted: pa.Schema) -> pa.RecordBatch:
     """Raises InputError where a row of a list or text is longer than Arrow's lists."""
-    ids = pa.array(piece.ids, wanted.field("id").type)
-    columns = [_array(wanted.field(name).type, name, column) for name, column in piece.columns.items()]
-    return pa.record_batch([ids, pa.array(piece.status), *columns], schema=wanted)
+    ids = pa.array(portion.ids, wanted.field("id").type)
+    columns = [_array(wanted.field(name).type, name, column) for name, column in portion.columns.items()]
+    return pa.record_batch([ids, pa.array(portion.status), *columns], schema=wanted)
 
 
 def _array(kind: pa.DataType, name: str, column: Column) -> pa.Array:

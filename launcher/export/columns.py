@@ -11,7 +11,7 @@ import numpy as np
 
 from jobs.storage.outputs import Column
 from launcher.export.writer import Contents, StepWriter
-from launcher.results.pieces import Piece
+from launcher.results.portions import Portion
 
 
 class Growing(Protocol):
@@ -59,8 +59,8 @@ class FolderOfColumns(StepWriter):
     def column(self, name: str, dtype: str, shape: tuple[int, ...] = ()) -> Growing:
         """An empty array of rows of this shape."""
 
-    def add(self, piece: Piece) -> None:
-        for name, column in {"id": _ids(piece.ids), "status": Column(piece.status), **piece.columns}.items():
+    def add(self, portion: Portion) -> None:
+        for name, column in {"id": _ids(portion.ids), "status": Column(portion.status), **portion.columns}.items():
             if column.lengths is None:
                 self._plain[name].add(column.data)
             else:

@@ -16,7 +16,7 @@ from jobs.errors import InputError
 from jobs.gather.result_file import FAILED, MISSING, OK
 from jobs.storage.new_folder import NewFolder
 from launcher.export.writer import Contents, MakeWriter
-from launcher.results.pieces import Piece, pieces
+from launcher.results.portions import Portion, portions
 from launcher.results.results import Results
 
 
@@ -76,12 +76,12 @@ def export(
     text = results.table.ids(0, min(1, len(results))).dtype == object
     failed: list[str | int] = []
 
-    def coming() -> Iterator[Piece]:
-        for piece in pieces(results, rows_per_file):
-            failed.extend(piece.ids[piece.status == FAILED].tolist())
-            yield piece
+    def coming() -> Iterator[Portion]:
+        for portion in portions(results, rows_per_file):
+            failed.extend(portion.ids[portion.status == FAILED].tolist())
+            yield portion
             if progress:
-                progress(piece.stop, len(results))
+                progress(portion.stop, len(results))
 
     with NewFolder(path) as folder:
         contents = Contents(len(results), outputs, text, facts, rows_per_file, file_bytes, compression)

@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from launcher.export.arrow import record_batch, schema
 from launcher.export.writer import Contents
-from launcher.results.pieces import Piece
+from launcher.results.portions import Portion
 
 
 class LanceWriter:
-    """Lance asks for the pieces itself."""
+    """Lance asks for the portions itself."""
 
     def __init__(self, folder: Path, contents: Contents) -> None:
         self._folder = folder
@@ -20,10 +20,10 @@ class LanceWriter:
         self._schema = schema(contents)
         self._failure: BaseException | None = None
 
-    def write(self, pieces: Iterable[Piece]) -> None:
+    def write(self, portions: Iterable[Portion]) -> None:
         import lance
 
-        reader = pa.RecordBatchReader.from_batches(self._schema, self._batches(pieces))
+        reader = pa.RecordBatchReader.from_batches(self._schema, self._batches(portions))
         contents, rows = self._contents, self._contents.rows_per_file
         limits: dict[str, Any] = {"max_bytes_per_file": contents.file_bytes} | (
             {"max_rows_per_file": rows} if rows else {}
@@ -36,10 +36,10 @@ class LanceWriter:
         if self._failure is not None:
             raise self._failure
 
-    def _batches(self, pieces: Iterable[Piece]) -> Iterator[pa.RecordBatch]:
+    def _batches(self, portions: Iterable[Portion]) -> Iterator[pa.RecordBatch]:
         try:
-            for piece in pieces:
-                yield record_batch(piece, self._schema)
+            for portion in portions:
+                yield record_batch(portion, self._schema)
         except BaseException as error:  # across Lance none comes back as what it was
             self._failure = error
             raise

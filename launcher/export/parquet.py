@@ -6,11 +6,11 @@ import pyarrow.parquet as pq
 
 from launcher.export.arrow import record_batch, schema
 from launcher.export.writer import Contents, StepWriter
-from launcher.results.pieces import Piece
+from launcher.results.portions import Portion
 
 
 class ParquetWriter(StepWriter):
-    """A piece is a row group. A file ends where a piece does."""
+    """A portion is a row group. A file ends where a portion does."""
 
     def __init__(self, folder: Path, contents: Contents) -> None:
         self._folder = folder
@@ -25,13 +25,13 @@ class ParquetWriter(StepWriter):
         self._rows = self._bytes = 0
         self._number += 1
 
-    def add(self, piece: Piece) -> None:
-        if self._rows and self._contents.is_full(self._rows, self._bytes + piece.size):
+    def add(self, portion: Portion) -> None:
+        if self._rows and self._contents.is_full(self._rows, self._bytes + portion.size):
             self._file.close()
             self._begin()
-        self._file.write_batch(record_batch(piece, self._schema), row_group_size=len(piece.status))
-        self._rows += len(piece.status)
-        self._bytes += piece.size
+        self._file.write_batch(record_batch(portion, self._schema), row_group_size=len(portion.status))
+        self._rows += len(portion.status)
+        self._bytes += portion.size
 
     def close(self) -> None:
         self._file.close()

@@ -15,7 +15,7 @@ from jobs.gather.result_file import OK
 from jobs.storage.outputs import Column
 from jobs.storage.ragged_rows import row_bounds
 from launcher.export.writer import Contents, StepWriter
-from launcher.results.pieces import Piece
+from launcher.results.portions import Portion
 
 _SUFFIXES = {"utf-8": "txt", "bytes": "bin", None: "npy"}
 _KINDS = {"flac", "gif", "jpeg", "jpg", "mp3", "mp4", "ogg", "opus", "pdf", "png", "wav", "webm", "webp"}
@@ -35,13 +35,16 @@ class WebDatasetWriter(StepWriter):
         self._samples = 0
         self._number += 1
 
-    def add(self, piece: Piece) -> None:
-        bounds = {name: _bounds(column) for name, column in piece.columns.items()}
-        for at in np.flatnonzero(piece.status == OK).tolist():
-            row = piece.start + at
-            facts = {"id": piece.ids[at].item() if piece.ids.dtype != object else piece.ids[at], "row": row}
+    def add(self, portion: Portion) -> None:
+        bounds = {
+            name: None if column.lengths is None else row_bounds(column.lengths)
+            for name, column in portion.columns.items()
+        }
+        for at in np.flatnonzero(portion.status == OK).tolist():
+            row = portion.start + at
+            facts = {"id": portion.ids[at].item() if portion.ids.dtype != object else portion.ids[at], "row": row}
             files = {"json": json.dumps(facts).encode()}
-            for name, column in piece.columns.items():
+            for name, column in portion.columns.items():
                 is_file = column.encoding == "bytes" and name in _KINDS
                 files[name if is_file else f"{name}.{_SUFFIXES[column.encoding]}"] = _content(column, bounds[name], at)
             self._add_sample(row, files)
@@ -60,11 +63,6 @@ class WebDatasetWriter(StepWriter):
 
     def close(self) -> None:
         self._file.close()
-
-
-def _bounds(column: Column) -> np.ndarray | None:
-    """Where the rows of a column of variable length begin and end."""
-    return None if column.lengths is None else row_bounds(column.lengths)
 
 
 def _content(column: Column, bounds: np.ndarray | None, at: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Writer: what each format of an export is to Export: a folder that pieces of a result go into, one after another."""
+"""Writer: what each format of an export is to Export: a folder that portions of a result go into, one after another."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jobs.storage.records import Output
-from launcher.results.pieces import Piece
+from launcher.results.portions import Portion
 
 
 @dataclass(frozen=True)
@@ -34,22 +34,22 @@ class Contents:
 class Writer(Protocol):
     """Gets all rows in order."""
 
-    def write(self, pieces: Iterable[Piece]) -> None:
+    def write(self, portions: Iterable[Portion]) -> None:
         """Writes them; nothing of one is needed once the next is asked for."""
 
 
 class StepWriter(ABC):
-    """A Writer that does it piece by piece."""
+    """A Writer that does it portion by portion."""
 
-    def write(self, pieces: Iterable[Piece]) -> None:
+    def write(self, portions: Iterable[Portion]) -> None:
         try:
-            for piece in pieces:
-                self.add(piece)
+            for portion in portions:
+                self.add(portion)
         finally:
             self.close()
 
     @abstractmethod
-    def add(self, piece: Piece) -> None: ...
+    def add(self, portion: Portion) -> None: ...
 
     @abstractmethod
     def close(self) -> None:

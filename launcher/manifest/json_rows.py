@@ -27,7 +27,7 @@ _LARGE = r"[:,\[\s]-?[0-9]{16,}[\s,\]}]"
 
 
 @dataclass(frozen=True)
-class Block:
+class LineBlock:
     """Lines that are not blank, without the blanks around them, and the row of the first."""
 
     lines: list[bytes]
@@ -46,7 +46,7 @@ class RowError(Exception):
         self.row = row
 
 
-def check_rows(block: Block) -> None:
+def check_rows(block: LineBlock) -> None:
     """Raises RowError unless each line begins and ends as an object does and none is nested too deep for Arrow.
 
     Arrow takes line breaks for blanks. Within an object ``}`` is never followed by ``{``, so lines that all have this
@@ -59,13 +59,13 @@ def check_rows(block: Block) -> None:
             raise explain(block) or RowError(row, _ONE_OBJECT)
 
 
-def check_count(block: Block, rows: int) -> None:
+def check_count(block: LineBlock, rows: int) -> None:
     """Raises RowError where the lines are not as many as the objects that were read."""
     if rows != len(block.lines):
         raise explain(block) or RowError(0, _ONE_OBJECT)
 
 
-def explain(block: Block) -> RowError | None:
+def explain(block: LineBlock) -> RowError | None:
     """The first row that is wrong by itself."""
     problems = ((row, _problem(line)) for row, line in enumerate(block.lines))
     return next((RowError(row, problem) for row, problem in problems if problem), None)
@@ -111,7 +111,7 @@ def _has_floats(kind: pa.DataType) -> bool:
     return pa.types.is_floating(kind) or any(_has_floats(kind.field(n).type) for n in range(kind.num_fields))
 
 
-def inexact_integer(block: Block, schema: pa.Schema, pattern: str) -> RowError | None:
+def inexact_integer(block: LineBlock, schema: pa.Schema, pattern: str) -> RowError | None:
     """The first row with a whole number over 2^53, of the pattern, where the schema says that it is a float."""
     large = re.compile(pattern.encode())
     for row, line in enumerate(block.lines):

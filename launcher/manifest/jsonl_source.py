@@ -13,7 +13,7 @@ import pyarrow.json
 
 from jobs.errors import InputError
 from launcher.manifest.json_rows import (
-    Block,
+    LineBlock,
     RowError,
     check_count,
     check_rows,
@@ -57,7 +57,7 @@ class JsonlSource(TextSource):
             line = next(islice(lines, row, None), "?")
         return f"{self.name}:{line}: row {row + 1}"
 
-    def _united(self, schema: pa.Schema, block: Block) -> pa.Schema:
+    def _united(self, schema: pa.Schema, block: LineBlock) -> pa.Schema:
         """The types of the rows before and of the block's."""
         read = self._parse(block, None).schema
         found = pa.schema([pa.field(field.name, _text_for_dates(field.type)) for field in read])
@@ -74,16 +74,16 @@ class JsonlSource(TextSource):
             if has_large_integers(block.text, pattern) and (found := inexact_integer(block, self._schema, pattern)):
                 raise self._error(found, block)
 
-    def _blocks(self) -> Iterator[Block]:
+    def _blocks(self) -> Iterator[LineBlock]:
         row = 0
         with self.file() as file:
             while lines := file.readlines(BLOCK_BYTES):
-                block = Block([text for line in lines if (text := line.strip(b" \t\r\n"))], row)
+                block = LineBlock([text for line in lines if (text := line.strip(b" \t\r\n"))], row)
                 if block.lines:
                     yield block
                     row += len(block.lines)
 
-    def _parse(self, block: Block, schema: pa.Schema | None) -> pa.Table:
+    def _parse(self, block: LineBlock, schema: pa.Schema | None) -> pa.Table:
         """The block as a table; with a schema its types are kept, and columns that it lacks are inferred."""
         read = pyarrow.json.ReadOptions(use_threads=False, block_size=len(block.text) + 1)
         parse = pyarrow.json.ParseOptions(explicit_schema=schema)
@@ -100,14 +100,14 @@ class JsonlSource(TextSource):
         except UnicodeDecodeError:
             raise InputError(self.not_utf8()) from None
 
-    def _explain(self, error: str, block: Block) -> InputError:
+    def _explain(self, error: str, block: LineBlock) -> InputError:
         """What Arrow could not read: a row that is wrong by itself, or beside those before."""
         match = re.fullmatch(r"JSON parse error: (.*?)\.? in row (\d+)", error, re.DOTALL)
         row, problem = (int(match[2]), match[1]) if match else (0, error)
         hint = f"; {_ONE_TYPE}" if "changed from" in problem else ""
         return self._error(explain(block) or RowError(row, f"{problem}{hint}"), block)
 
-    def _error(self, error: RowError, block: Block) -> InputError:
+    def _error(self, error: RowError, block: LineBlock) -> InputError:
         return InputError(f"{self.place(block.first_row + error.row)}: {error}")
 
 

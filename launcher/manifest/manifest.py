@@ -11,6 +11,7 @@ lacks one), ids are unique within each, and the metadata has ``"parts": [[name, 
 import json
 import os
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, islice
@@ -22,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.errors import InputError
-from jobs.references.references import encode
+from jobs.references.references import Reference, encode
 from jobs.storage.files import replacing
 from jobs.storage.manifest_column import as_costs, column_batches
 from jobs.storage.records import Part
@@ -95,6 +96,8 @@ def build_manifest(
     groups = {
         name: [source for entry in group for source in _open(entry, start, wanted)] for name, group in named.items()
     }
+    for group in groups.values():
+        _refuse_twice([source.location for source in group])
     opened = list(chain.from_iterable(groups.values()))
     if id_column is None and all(source.has_ids for source in opened):
         id_column = "id"
@@ -111,14 +114,7 @@ def build_manifest(
     if like is not None:
         filled = [scan for scan in scans if scan.rows]
         schema = same_columns(schema, like, filled, references, id_column, may_lack=bool(parts))
-    metadata: dict[str, Any] = {
-        "id": id_column,
-        "rows": rows,
-        **({"parts": [[p.name, p.start] for p in parts]} if parts else {}),
-    }
-    if references:
-        metadata["references"] = encode(references)
-    schema = schema.with_metadata({METADATA_KEY: json.dumps(metadata).encode()})
+    schema = schema.with_metadata({METADATA_KEY: json.dumps(_metadata(id_column, rows, parts, references)).encode()})
     checks = Checks(schema, rows, id_column, cost_column, _locator(opened, scans), parts)
     read = zip(opened, scans, states, strict=True)
     _write(out, schema, chain.from_iterable(_unchanged(*one, schema) for one in read), checks)
@@ -139,6 +135,14 @@ def _open(entry: str | Source, folder: Path, wanted: Collection[str | None]) -> 
         yield open_source(name, folder, wanted)
 
 
+def _refuse_twice(places: Sequence[str]) -> None:
+    """Without ids nothing else would tell that each of its samples is there twice."""
+    if twice := next((place for place, count in Counter(places).items() if count > 1), None):
+        raise InputError(
+            f"{twice}: is there twice among the sources of one manifest, and so is each of its samples (data.manifest)"
+        )
+
+
 def _parts(members: Mapping[str, Sequence[Scan]]) -> Iterator[Part]:
     """The rows of each manifest, by the scans of its sources."""
     start = 0
@@ -146,6 +150,14 @@ def _parts(members: Mapping[str, Sequence[Scan]]) -> Iterator[Part]:
         stop = start + sum(scan.rows for scan in scans)
         yield Part(name, start, stop)
         start = stop
+
+
+def _metadata(
+    id_column: str | None, rows: int, parts: Sequence[Part], references: Mapping[str, Reference]
+) -> dict[str, Any]:
+    """What the file says of itself."""
+    several = {"parts": [[part.name, part.start] for part in parts]} if parts else {}
+    return {"id": id_column, "rows": rows, **several, **({"references": encode(references)} if references else {})}
 
 
 def read_costs(path: Path, column: str) -> npt.NDArray[np.float64]:

@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from jobs.errors import InputError
+
 _DEEP = "**"
 
 
@@ -53,9 +55,14 @@ def _lies_in(path: str, folder: str) -> bool:
 
 
 def _entries(path: str) -> list[os.DirEntry[str]]:
-    """Folders in a folder; none where it cannot be read, as glob has it."""
+    """Folders in a folder; none where it is gone. Raises InputError where it may not be read."""
     try:
         with os.scandir(path) as found:
             return [entry for entry in found if entry.is_dir() and not entry.name.startswith(".")]
+    except PermissionError:
+        raise InputError(
+            f"{path}: this folder may not be read, and what matches in it would be left out; mend its permissions (chmod), or "
+            "name the folders that are wanted, as a list (data.manifest)"
+        ) from None
     except OSError:
         return []

@@ -15,41 +15,36 @@ from jobs.errors import InputError
 from jobs.references.arrow_rows import open_arrow
 from jobs.references.references import Reference
 from launcher.manifest.schema import Scan, plain_schema
-from launcher.manifest.sources import Source, display, state_of, together
+from launcher.manifest.sources import LocalSource, state_of, together
 
 STATE, SPLITS = "state.json", "dataset_dict.json"
 _PLACE = "arrow"
 
 
-class SavedDataset(Source):
+class SavedDataset(LocalSource):
     """A folder with a state.json; ``wanted``: columns whose values are needed when the run is planned."""
 
     unreadable = (OSError, ValueError, KeyError, TypeError, pa.ArrowException)
 
     def __init__(self, path: Path, wanted: Collection[str | None]) -> None:
-        super().__init__(display(path))
-        self._path = path
+        super().__init__(path)
         self._wanted = wanted
-
-    @property
-    def location(self) -> str:
-        return str(self._path)
 
     def state(self) -> tuple[int, float]:
         """The bytes of all files, and the last change of any."""
         with self.reading():
-            return together(map(state_of, (self._path / STATE, *self._files())))
+            return together(map(state_of, (self.path / STATE, *self._files())))
 
     def _files(self) -> list[Path]:
         with self.reading():
-            state: dict[str, Any] = json.loads((self._path / STATE).read_text())
+            state: dict[str, Any] = json.loads((self.path / STATE).read_text())
             indices = (state.get(key) for key in ("_indices_data_files", "_indices_files"))
             if any(indices) or any(file.keys() - {"filename"} for file in state["_data_files"]):
                 raise InputError(
                     f"{self.name}: an old version of datasets has saved which of its rows count, and in which order: load it "
                     "with datasets.load_from_disk, and save it again"
                 )
-            return [self._path / file["filename"] for file in state["_data_files"]]
+            return [self.path / file["filename"] for file in state["_data_files"]]
 
     def scan(self) -> Scan:
         schema, rows = pa.schema([]), 0

@@ -107,8 +107,8 @@ def sample_file_schema(*, sizes: bool) -> pa.Schema:
     return pa.schema(columns[: 3 if sizes else 2])
 
 
-class FileSource(Source):
-    """A table in one file."""
+class LocalSource(Source):
+    """At one path: a file, or a folder of files that are one table."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(display(path))
@@ -117,6 +117,10 @@ class FileSource(Source):
     @property
     def location(self) -> str:
         return str(self.path)
+
+
+class FileSource(LocalSource):
+    """A table in one file."""
 
     def state(self) -> tuple[int, float] | None:
         with self.reading():

@@ -6,7 +6,7 @@ Headers alone are read. A sample's row says where the bytes of its files lie, an
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, islice
 from pathlib import Path
@@ -191,14 +191,11 @@ def find_tars(entry: str, folder: Path) -> list[str]:
     found: list[str] = []
     for name in [entry] if os.path.exists(folder / entry) else braced(entry):
         if glob.has_magic(name) and (is_url(name) or not os.path.exists(folder / name)):
-            matches = sorted(set(_matches(name, folder)))
+            own = [one.url for one in matching_objects(name)] if is_url(name) else matching_files(name, folder)
+            matches = sorted(set(own))
             if not matches:
                 raise InputError(f"{entry}: no file matches {name}{'' if is_url(name) else f' in {folder}'}")
             found += matches
         else:
             found.append(name)
     return found
-
-
-def _matches(pattern: str, folder: Path) -> Iterable[str]:
-    return (one.url for one in matching_objects(pattern)) if is_url(pattern) else matching_files(pattern, folder)

@@ -17,7 +17,11 @@ class TxtSource(TextSource):
 
     def scan(self) -> Scan:
         self.check_encoding()
-        self._check_ends()
+        with self.file() as file:
+            start = file.read(BLOCK_BYTES)
+        # The ends of lines of old Macintoshes: all of them would be one sample.
+        if b"\n" not in start and b"\r" in start.rstrip(b"\r"):
+            raise InputError(f"{self.name}: has lines that end with \\r alone; convert it: tr '\\r' '\\n'")
         return Scan(self.name, pa.schema([("text", pa.string())]), sum(len(lines) for lines in self._blocks()))
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -26,13 +30,6 @@ class TxtSource(TextSource):
 
     def place(self, row: int) -> str:
         return f"{self.name}:{row + 1}: row {row + 1}"
-
-    def _check_ends(self) -> None:
-        """Raises InputError where the lines end as those of old Macintoshes: all of them would be one sample."""
-        with self.file() as file:
-            start = file.read(BLOCK_BYTES)
-        if b"\n" not in start and b"\r" in start.rstrip(b"\r"):
-            raise InputError(f"{self.name}: has lines that end with \\r alone; convert it: tr '\\r' '\\n'")
 
     def _blocks(self) -> Iterator[list[bytes]]:
         with self.file() as file:

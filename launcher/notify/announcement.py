@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.errors import LauncherError
 from jobs.kinds import RunState
 from jobs.storage.rundir import RunDir
-from launcher.notify.delivery import Undelivered, deliver, in_short
+from launcher.notify.dispatch import Undelivered, deliver, in_short
 from launcher.runs.notices import claim, settle
 from launcher.runs.submissions import read_submissions
 from launcher.visible import short_line

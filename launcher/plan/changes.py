@@ -40,12 +40,10 @@ def compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[Pl
     with tempfile.TemporaryDirectory(suffix=".tmp", dir=run.path, ignore_cleanup_errors=True) as folder:
         path = Path(folder) / run.manifest.name
         manifest = build(config, path)
+        upstream = {"upstream": asdict(manifest.upstream)} if manifest.upstream else {}
         now = replace(
             known,
-            manifest={
-                "fingerprint": manifest.fingerprint,
-                **({"upstream": asdict(manifest.upstream)} if manifest.upstream else {}),
-            },
+            manifest={"fingerprint": manifest.fingerprint, **upstream},
             id_column=manifest.id,
             boundaries=shard_boundaries(config, manifest, path),
             parts=manifest.parts,
@@ -54,17 +52,22 @@ def compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[Pl
         )
         if fingerprint_of(now) == fingerprint_of(known):
             return known if is_intact else _mended(run, known, manifest, path), replaced
+    listed = _with_samples(run, known, config, manifest, listed) or other_batches(known, config, job)
+    return known, [*(listed or ["planned by another version of the launcher"]), *replaced]
+
+
+def _with_samples(run: RunDir, known: Plan, config: Config, manifest: ManifestInfo, listed: list[str]) -> list[str]:
+    """The differences that are ``listed``, and that of the samples."""
     is_same = manifest.fingerprint == known.manifest["fingerprint"] and manifest.parts == known.parts
     was_given = any(source.startswith(str(run.given)) for source in config.data.sources)
     if (is_same and not manifest.upstream) or was_given:
         # Where the samples come from is nothing to what they are, and what a script gave is a file that its user never saw.
         listed = [line for line in listed if not line.startswith("data.manifest: ")]
     if manifest.fingerprint != known.manifest["fingerprint"]:
-        listed.append(f"the samples in data.manifest changed: {known.rows} rows then, {manifest.rows} now")
+        return [*listed, f"the samples in data.manifest changed: {known.rows} rows then, {manifest.rows} now"]
     if not listed and (change := upstream_change(Upstream.of(known), manifest.upstream)):
-        listed.append(change)
-    listed = listed or other_batches(known, config, job)
-    return known, [*(listed or ["planned by another version of the launcher"]), *replaced]
+        return [change]
+    return listed
 
 
 def other_batches(known: Plan, config: Config, job: JobSpec) -> list[str]:

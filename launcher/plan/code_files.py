@@ -37,7 +37,11 @@ def find_code(job: JobSpec) -> Code:
     words = list(_words(job.params))
     for module in (job.path.partition(":")[0], *(found[1] for word in words if (found := _MODULE.fullmatch(word)))):
         finder.follow(module)
-    scripts = {word: os.path.join(job.folder or "", os.path.expanduser(word)) for word in words if _is_script(word)}
+    scripts = {
+        word: os.path.join(job.folder or "", os.path.expanduser(word))
+        for word in words
+        if os.path.splitext(word)[1].lower() in _SCRIPTS and "\0" not in word
+    }
     paths = finder.files | {word: path for word, path in scripts.items() if os.path.isfile(path)}
     return {name: describe_file(path) for name, path in sorted(paths.items())}
 
@@ -55,10 +59,6 @@ def _words(value: Any) -> Iterator[str]:
     elif isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _words(item)
-
-
-def _is_script(word: str) -> bool:
-    return os.path.splitext(word)[1].lower() in _SCRIPTS and "\0" not in word
 
 
 class _Finder:

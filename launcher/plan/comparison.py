@@ -20,7 +20,7 @@ Sources = Sequence[str] | Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Piece:
+class PartComparison:
     """The rows of a part, or of one that the run lacks so far, and its rows ``now``."""
 
     part: Part
@@ -38,23 +38,23 @@ class Comparison:
     """All rows ``before``, and those of the manifests now, part by part; ``info`` is of all of them."""
 
     before: pa.Table
-    pieces: tuple[Piece, ...]
+    parts: tuple[PartComparison, ...]
     info: ManifestInfo
 
     @property
     def new(self) -> int:
         """How many samples the run lacks."""
-        return sum(len(piece.match.new) for piece in self.pieces)
+        return sum(len(one.match.new) for one in self.parts)
 
     @property
     def changed(self) -> int:
         """How many have another content now."""
-        return sum(len(piece.match.changed) for piece in self.pieces)
+        return sum(len(one.match.changed) for one in self.parts)
 
     @property
     def gone(self) -> int:
         """How many of the run the manifests lack."""
-        return sum(piece.match.gone for piece in self.pieces)
+        return sum(one.match.gone for one in self.parts)
 
     @property
     def difference(self) -> str:
@@ -69,15 +69,15 @@ def compare(run: RunDir, known: Plan, config: Config, sources: Sources, path: Pa
     before = read_table(known.manifest_file(run))
     info = build_manifest(sources, path, known.id_column, config.data.cost, folder=config.folder, like=before.schema)
     now = read_table(path)
-    pieces = tuple(_pieces(known, info, before, now))
-    if known.id_column is None and (other := next((one for one in pieces if not one.match.begins_alike), None)):
+    parts = tuple(_parts(known, info, before, now))
+    if known.id_column is None and (other := next((one for one in parts if not one.match.begins_alike), None)):
         named = f"{other.part.name}: " if other.part.name else ""
         raise InputError(
             f"{run.path}: {named}its samples have no ids (data.id), so they are known by their rows alone, and the manifest "
             f"does not begin with the {other.part.rows:,} that the run has, as they were. Give it with the new samples at its "
             "end (of several files: all of them, in that order), or plan another run, with ids"
         )
-    return Comparison(before, pieces, info)
+    return Comparison(before, parts, info)
 
 
 def _check_names(run: RunDir, known: Plan, sources: Sources) -> None:
@@ -88,14 +88,14 @@ def _check_names(run: RunDir, known: Plan, sources: Sources) -> None:
         raise InputError(f"{run.path} has one manifest, without a name: leave out {next(iter(sources))}=")
 
 
-def _pieces(known: Plan, info: ManifestInfo, before: pa.Table, now: pa.Table) -> Iterator[Piece]:
+def _parts(known: Plan, info: ManifestInfo, before: pa.Table, now: pa.Table) -> Iterator[PartComparison]:
     """Those of the run's parts that the sources have, in their order, then new ones."""
     if not known.parts:
-        yield Piece(known.results[0], now, match(before, now, known.id_column))
+        yield PartComparison(known.results[0], now, match(before, now, known.id_column))
         return
     there = {part.name: now.slice(part.start, part.rows) for part in info.parts}
     new = [Part(name, known.rows, known.rows) for name in there if name not in {part.name for part in known.parts}]
     for part in (*known.parts, *new):
         if part.name in there:
             rows = there[part.name]
-            yield Piece(part, rows, match(before.slice(part.start, part.rows), rows, known.id_column))
+            yield PartComparison(part, rows, match(before.slice(part.start, part.rows), rows, known.id_column))

@@ -82,11 +82,11 @@ def _refuse_now(run: RunDir) -> None:
 
 def _refuse_shifts(run: RunDir, known: Plan, found: Comparison) -> None:
     """The rows of a result lie together, so only the last of several manifests can grow."""
-    for piece in found.pieces:
-        if len(piece.match.new) and piece.part.stop < known.rows:
+    for one in found.parts:
+        if len(one.match.new) and one.part.stop < known.rows:
             raise InputError(
-                f"{run.path}: {piece.part.name} has new samples, and samples of another manifest follow it in this run, so it "
-                f"cannot grow: give them as a manifest of their own ({piece.part.name}-2=MANIFEST, with a result of its own)"
+                f"{run.path}: {one.part.name} has new samples, and samples of another manifest follow it in this run, so it "
+                f"cannot grow: give them as a manifest of their own ({one.part.name}-2=MANIFEST, with a result of its own)"
             )
 
 
@@ -105,12 +105,12 @@ def _growth(known: Plan, found: Comparison, submission: int, *, again: bool) -> 
 
 def _changed_rows(found: Comparison) -> np.ndarray:
     """Of the run, by part: int64, in the order of the rows now."""
-    return np.concatenate([piece.part.start + piece.match.changed for piece in found.pieces])
+    return np.concatenate([one.part.start + one.match.changed for one in found.parts])
 
 
 def _grown(known: Plan, config: Config, found: Comparison, growth: Growth, *, own: bool) -> Plan:
     """The larger plan, so far without its manifest; ``own``: the samples are those of data.manifest."""
-    new = [len(piece.match.new) for piece in found.pieces if len(piece.match.new)]
+    new = [len(one.match.new) for one in found.parts if len(one.match.new)]
     per_shard = config.data.samples_per_shard or -(-known.rows // max(known.shard_count, 1))
     boundaries = split_parts(new, None, per_shard, _costs(config, found)) if new else (0,)
     manifest, settings = {**known.manifest, "rows": growth.rows}, known.config
@@ -132,7 +132,7 @@ def _grown(known: Plan, config: Config, found: Comparison, growth: Growth, *, ow
 
 def _parts(known: Plan, found: Comparison) -> Iterator[Part]:
     """Those that there were, and new ones after them; the only one that grows is followed by none with rows."""
-    new = {piece.part.name: len(piece.match.new) for piece in found.pieces}
+    new = {one.part.name: len(one.match.new) for one in found.parts}
     rows = {part.name: part.rows for part in known.parts}
     start = 0
     for name in dict.fromkeys((*rows, *new)) if known.parts else ():
@@ -145,7 +145,7 @@ def _costs(config: Config, found: Comparison) -> np.ndarray | None:
     """Of the new samples, float64."""
     if (column := config.data.cost) is None:
         return None
-    chunks = [chunk for piece in found.pieces for chunk in piece.new.column(column).chunks]
+    chunks = [chunk for one in found.parts for chunk in one.new.column(column).chunks]
     return np.concatenate([np.empty(0), *map(as_costs, chunks)])
 
 
@@ -180,11 +180,11 @@ def _publish(run: RunDir, plan: Plan, found: Comparison) -> Plan:
 
 
 def _write_manifest(path: Path, plan: Plan, found: Comparison) -> tuple[str, tuple[str, ...]]:
-    new = [piece.new for piece in found.pieces if len(piece.match.new)]
+    new = [one.new for one in found.parts if len(one.match.new)]
     if not plan.grown[-1].changed:
         return write_grown(path, found.before, np.empty(0, np.int64), found.before.slice(0, 0), new, plan.parts)
     changed = _changed_rows(found)
-    others = pa.concat_tables([rows_of(piece.now, piece.match.changed_now) for piece in found.pieces])
+    others = pa.concat_tables([rows_of(one.now, one.match.changed_now) for one in found.parts])
     order = np.argsort(changed)
     return write_grown(path, found.before, changed[order], rows_of(others, order), new, plan.parts)
 

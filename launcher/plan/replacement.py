@@ -65,16 +65,17 @@ def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Pa
 
     Raises ConflictError where another launcher was quicker.
     """
-    name, run = run.name, RunDir(_place(run))
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    name = name_aside(run.name, stamp) if set_aside else f".{run.name}.{os.urandom(4).hex()}"
+    run = RunDir(_place(run))
     with _alone_with(run, known):
         submitted = run.submission_numbers()
         refuse_while_it_goes_on(run)
         results = [place.path for place in result_places(run, known, read_submissions(run)) if not place.url]
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        old = RunDir(run.path.with_name(name_aside(name, stamp) if set_aside else f".{name}.{os.urandom(4).hex()}"))
         _hand_on(run, known, new)
+        old = RunDir(run.path.with_name(name))
         if old.path.exists():
-            old = RunDir(old.path.with_name(f"{old.name}-{os.urandom(2).hex()}"))
+            old = RunDir(run.path.with_name(f"{name}-{os.urandom(2).hex()}"))
         os.rename(run.path, old.path)
         # Looked at once it has its new name, under which nobody else changes it: it may have been submitted meanwhile. Who
         # submits it looks at the plan once he has written that, so one of both sees the other.
@@ -89,9 +90,8 @@ def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Pa
     if not set_aside:
         shutil.rmtree(old.path, ignore_errors=True)
         return None
-    for result in results:
-        if result.exists():  # one that lies elsewhere is not to be taken for that of the new plan
-            result.rename(result.with_name(f"{result.stem}.{stamp}{result.suffix}"))
+    for result in filter(Path.exists, results):  # one that lies elsewhere is not to be taken for that of the new plan
+        result.rename(result.with_name(f"{result.stem}.{stamp}{result.suffix}"))
     return old.path
 
 

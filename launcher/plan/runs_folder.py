@@ -131,14 +131,10 @@ def name_problems(config: Config) -> list[Problem]:
         path = run.result_of(manifest, run.outgoing_to(store) if store else config.output_path)
         if (over := len(os.fsencode(temporary_result(path).name)) - most) > 0:
             key = ("output", "path") if config.output.path else ("data", "manifest")
-            text = f"{path.name[:40]}...: {over} bytes too long for the name of a result: at most {most - _extra()}"
+            extra = len(temporary_result(path).name) - len(path.name)  # until it is complete
+            text = f"{path.name[:40]}...: {over} bytes too long for the name of a result: at most {most - extra}"
             problems.append((key, text))
     return problems
-
-
-def _extra() -> int:
-    """What the name of a result has in addition until it is complete."""
-    return len(temporary_result(Path("a.h5")).name) - len("a.h5")
 
 
 def _longest_name(path: Path) -> int:

@@ -13,15 +13,12 @@ from launcher.plan.cutting import assign
 
 def with_work(run: RunDir, plan: Plan, submission: Submission, rows: Spans, tasks: int) -> Submission:
     """The submission with these rows for so many array tasks, fewer where there are not as many batches."""
-    return replace(assign(plan, submission, rows, tasks), failed_before=_failed_before(run, plan, rows))
-
-
-def _failed_before(run: RunDir, plan: Plan, rows: Spans) -> dict[int, int]:
-    """By shard, how many samples failed of its rows that are not among these; only of shards that have both."""
+    # By shard, what failed of its other rows: what may fail of a shard is counted of all of it. Only shards that have both.
     table = plan.table
     others = table.rows_of((table.shards_in(rows) - table.whole_shards(rows)).numbers) - rows
     others &= union(attempt.beat.done for attempt in Attempts(run).read())
-    return failed_by_shard(run, plan, others) if others else {}
+    failed_before = failed_by_shard(run, plan, others) if others else {}
+    return replace(assign(plan, submission, rows, tasks), failed_before=failed_before)
 
 
 def failed_by_shard(run: RunDir, plan: Plan, rows: Spans) -> dict[int, int]:

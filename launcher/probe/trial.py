@@ -22,7 +22,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings, Submission
 from launcher.local.array import start_task
-from launcher.probe.tree_memory import PeakMemory
+from launcher.probe.peak_memory import PeakMemory
 from launcher.runs.logs import last_words
 from launcher.runs.submissions import create
 from launcher.units import counted

@@ -17,6 +17,7 @@ from jobs.errors import InputError, a_type
 from jobs.job import Job
 from jobs.parameters import arguments, made_with, without_note
 from jobs.storage.records import JobSpec
+from launcher.config.variables import escaped
 from launcher.plan.code_files import find_code, imports
 from launcher.python.given import Given
 from launcher.python.main_source import MainSource
@@ -33,6 +34,11 @@ class JobSource:
 
     path: str
     import_from: tuple[str, ...]
+
+    def section(self, params: Mapping[str, Any], job: str = "") -> dict[str, Any]:
+        """The section ``job`` of a config: of the Job that is here, or of another, which gets what is here as a parameter."""
+        folders = [escaped(folder) for folder in self.import_from]
+        return {"class": job or self.path, "params": params, "import_from": folders}
 
 
 def job_source(thing: Any, given: Given) -> JobSource:
@@ -122,7 +128,7 @@ def _is_same(value: Any, back: Any) -> bool:
 def function_name(function: object) -> str:
     """Raises InputError for what has no name by which another process could have it."""
     if not isinstance(function, FunctionType):
-        raise InputError(f"function: {a_type(function)} is not valid; valid: a function that is written with def")
+        raise InputError(f"function: {a_type(function)} is not valid; write a function with def, which may call it")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InputError(f"function: {function.__name__} returns a generator, no value: write it without yield")
     if function.__name__ == "<lambda>":

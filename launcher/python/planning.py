@@ -24,8 +24,6 @@ from launcher.runs.index import note
 from launcher.submit.settings import in_words_of
 from launcher.submit.submit import write_planned
 
-# What was called, in messages: in the place of a config's name.
-_PLAN, _MAP = "launcher.plan", "launcher.map"
 # A function may take minutes; what takes microseconds gets larger batches by node={"batch_size": ...}.
 _BATCH_OF_FUNCTION = 1
 
@@ -54,16 +52,11 @@ def plan(
     """
     if not (isinstance(job, Job) or (isinstance(job, type) and issubclass(job, Job))):
         raise InputError(f"job: {a_type(job)} is not valid; valid: a Job, or a class of Jobs; a function: launcher.map")
-    place = _place(_PLAN, name, sections)
-    with Given(RunDir(made_run_folder(place, _PLAN))) as given:
+    call = _Call("launcher.plan", name, shards, sections)
+    with call.given() as given:
         source = job_source(job if isinstance(job, type) else type(job), given)
-        section = {
-            "class": source.path,
-            "params": params_of(job),
-            "import_from": [escaped(folder) for folder in source.import_from],
-        }
         way = Way.of(keep_results=keep_results, fresh=fresh)
-        return _planned(_PLAN, place, section, samples, shards, sections, given, way)
+        return call.plan(source.section(params_of(job)), samples, given, way)
 
 
 def map(  # noqa: A001 - it is called as launcher.map
@@ -83,23 +76,19 @@ def map(  # noqa: A001 - it is called as launcher.map
     for short ones give node={"batch_size": 64}. Of an ``async def`` function node={"in_flight": 64} calls are made at a time.
     """
     called, way = function_name(function), Way.of(keep_results=keep_results, fresh=fresh)
-    place = _place(_MAP, name or called, sections)
-    with Given(RunDir(made_run_folder(place, _MAP))) as given:
+    node = sections.pop("node", None) or {}
+    # What is no mapping, the config says what it has to be.
+    sections["node"] = {"batch_size": _BATCH_OF_FUNCTION, **node} if isinstance(node, Mapping) else node
+    call = _Call("launcher.map", name or called, shards, sections)
+    with call.given() as given:
         source, rows = job_source(function, given), cast(Any, samples)
         params: dict[str, Any] = {"function": source.path}
         if given_samples.are_values(samples):
             rows, first = given_samples.looked_at(rows)
             params |= {} if given_samples.has_names(first) else {"column": given_samples.VALUE}
         kind = "AsyncFunction" if inspect.iscoroutinefunction(function) else "Function"
-        section = {
-            "class": f"jobs.function:{kind}",
-            "params": params,
-            "import_from": [escaped(folder) for folder in source.import_from],
-        }
-        node = sections.pop("node", None) or {}
-        if isinstance(node, Mapping):  # else the config says what it has to be
-            node = {"batch_size": _BATCH_OF_FUNCTION, **node}
-        run = _planned(_MAP, place, section, rows, shards, {**sections, "node": node}, given, way)
+        section = source.section(params, f"jobs.function:{kind}")
+        run = call.plan(section, rows, given, way)
     run.submit()
     return run
 
@@ -109,12 +98,51 @@ def open(run: str | os.PathLike[str]) -> Run:  # noqa: A001 - it is called as la
     return Run(chosen_run(_path("launcher.open", run)))
 
 
-def _place(caller: str, name: str, sections: Mapping[str, Any]) -> dict[str, Any]:
-    """What says where the run is."""
-    if "folder" in sections:
-        raise InputError(f"{caller}: folder: relative paths start in the working directory; to have others: os.chdir")
-    runs = {"runs": _path(f"{caller}: runs", sections["runs"])} if sections.get("runs") is not None else {}
-    return {"name": name, "folder": escaped(os.getcwd()), **runs}
+class _Call:
+    """A call of launcher.plan or launcher.map, by whose name messages tell it, with the keys of a config that it was given."""
+
+    def __init__(self, caller: str, name: str, shards: int | None, sections: Mapping[str, Any]) -> None:
+        if "folder" in sections:
+            raise InputError(
+                f"{caller}: folder: relative paths start in the working directory; to have others: os.chdir"
+            )
+        runs = {"runs": _path(f"{caller}: runs", sections["runs"])} if sections.get("runs") is not None else {}
+        self._caller, self._shards, self._sections = caller, shards, sections
+        self._place = {"name": name, "folder": escaped(os.getcwd()), **runs}
+
+    def given(self) -> Given:
+        """What is given to the run, in its directory."""
+        return Given(RunDir(made_run_folder(self._place, self._caller)))
+
+    def plan(self, job: Mapping[str, Any], samples: Any, given: Given, way: Way) -> Run:
+        """Plans the run of a section ``job`` over samples, with settings that replace those of before."""
+        config = self._config(job, samples, given)
+        choose_executor(config.executor).check(config)
+        planned = make_plan(config, way)
+        note(planned.run)
+        write_planned(planned.run, config, planned.plan)
+        notes = (*planned.notes, *given_samples.unseen_index(samples))
+        return Run(planned.run, notes, _in_words_of(planned, config))
+
+    def _config(self, job: Mapping[str, Any], samples: Any, given: Given) -> Config:
+        said = self._plain("data", self._sections.get("data") or {})
+        if not isinstance(said, dict):
+            raise InputError(f"{self._caller}: data: must be a mapping of keys below it, not {said!r}")
+        data = {**said, **({} if self._shards is None else {"shards": self._plain("shards", self._shards)})}
+        if samples is not None:
+            data["manifest"] = self._manifest(samples, given)
+        rest = {key: self._plain(key, value) for key, value in self._sections.items() if key not in ("data", "runs")}
+        return made_config({**self._place, **rest, "job": job, "data": data}, self._caller)
+
+    def _manifest(self, samples: Any, given: Given) -> Any:
+        if isinstance(samples, Run):
+            return self._plain("samples", {"run": samples})
+        if given_samples.is_place(samples):
+            return self._plain("samples", samples)
+        return escaped(given.samples(lambda path: given_samples.write(samples, path)))
+
+    def _plain(self, key: str, value: Any) -> Any:
+        return plain_or_refuse(f"{self._caller}: {key}", value)
 
 
 def _path(what: str, value: Any) -> str:
@@ -124,45 +152,8 @@ def _path(what: str, value: Any) -> str:
         raise InputError(f"{what}: {a_type(value)} is not valid; valid: a path") from None
 
 
-def _planned(
-    caller: str,
-    place: Mapping[str, Any],
-    job: Mapping[str, Any],
-    samples: Any,
-    shards: int | None,
-    sections: Mapping[str, Any],
-    given: Given,
-    way: Way,
-) -> Run:
-    said = _plain(caller, "data", sections.get("data") or {})
-    if not isinstance(said, dict):
-        raise InputError(f"{caller}: data: must be a mapping of keys below it, not {said!r}")
-    data = {**said, **({} if shards is None else {"shards": _plain(caller, "shards", shards)})}
-    if samples is not None:
-        data["manifest"] = _manifest(caller, samples, given)
-    rest = {key: _plain(caller, key, value) for key, value in sections.items() if key not in ("data", "runs")}
-    config = made_config({**place, **rest, "job": job, "data": data}, caller)
-    choose_executor(config.executor).check(config)
-    planned = make_plan(config, way)
-    note(planned.run)
-    write_planned(planned.run, config, planned.plan)
-    return Run(planned.run, planned.notes, _in_words_of(planned, config))
-
-
 def _in_words_of(planned: Planned, config: Config) -> Config:
     """The settings, of which those that decide the result are said as they were when the run was first planned."""
     if planned.is_new or config.folder != config_folder(planned.plan):
         return config
     return config_from_mapping(in_words_of(planned.plan, config.to_mapping()), config.path, profiles=config.profiles)
-
-
-def _plain(caller: str, key: str, value: Any) -> Any:
-    return plain_or_refuse(f"{caller}: {key}", value)
-
-
-def _manifest(caller: str, samples: Any, given: Given) -> Any:
-    if isinstance(samples, Run):
-        return _plain(caller, "samples", {"run": samples})
-    if given_samples.is_place(samples):
-        return _plain(caller, "samples", samples)
-    return escaped(given.samples(lambda path: given_samples.write(samples, path)))

@@ -9,6 +9,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from types import CodeType, FunctionType
 from typing import Any, TypeAlias
 
@@ -24,7 +25,7 @@ _OF_CODE = (
     "co_name", "co_qualname", "co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_argcount",
     "co_posonlyargcount", "co_kwonlyargcount", "co_flags", "co_consts", "co_exceptiontable",
 )  # fmt: skip
-_OWN_EACH = {"__module__", "__firstlineno__", "_abc_impl"}
+_OWN_EACH = {"__module__", "__firstlineno__", "__annotate_func__", "_abc_impl"}
 _EMPTY = object()
 # What objects raise that do not tell what they are made of.
 _SILENT = (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError)
@@ -65,25 +66,9 @@ class Sameness:
                 yield from ((getattr(old, name), getattr(new, name), path) for name in _OF_CODE)
             case FunctionType():
                 yield self._home(old), self._home(new), path
-                yield old.__code__, new.__code__, path
-                yield (old.__name__, old.__qualname__), (new.__name__, new.__qualname__), path
-                yield (
-                    (old.__defaults__, old.__kwdefaults__),
-                    (new.__defaults__, new.__kwdefaults__),
-                    f"{path}'s defaults",
-                )
-                yield _annotations(old), _annotations(new), f"{path}'s annotations"
-                yield _attributes(old), _attributes(new), path
-                for name, mine, other in zip(old.__code__.co_freevars, cells(old), cells(new), strict=True):
-                    yield mine, other, f"{path}'s {name}"
+                yield from _parts_of_function(old, new, path)
             case type():
-                yield (old.__name__, len(old.__bases__)), (new.__name__, len(new.__bases__)), path
-                for mine, other in zip(old.__bases__, new.__bases__, strict=True):
-                    yield mine, other, f"{path}'s base {mine.__name__}"
-                yield _annotations(old), _annotations(new), f"{path}'s annotations"
-                has, made = _members(old), _members(new)
-                for name in sorted({*has, *made}):
-                    yield has.get(name, _EMPTY), made.get(name, _EMPTY), f"{path}.{name}"
+                yield from _parts_of_class(old, new, path)
             case staticmethod() | classmethod():
                 yield old.__func__, new.__func__, path
             case property():
@@ -108,6 +93,26 @@ class Sameness:
         return None if names is self._old_globals or names is self._new_globals else str(names.get("__name__"))
 
 
+def _parts_of_function(old: FunctionType, new: FunctionType, path: str) -> Iterator[_Part]:
+    yield old.__code__, new.__code__, path
+    yield (old.__name__, old.__qualname__), (new.__name__, new.__qualname__), path
+    yield (old.__defaults__, old.__kwdefaults__), (new.__defaults__, new.__kwdefaults__), f"{path}'s defaults"
+    yield _annotations(old), _annotations(new), f"{path}'s annotations"
+    yield _attributes(old), _attributes(new), path
+    for name, mine, other in zip(old.__code__.co_freevars, cells(old), cells(new), strict=True):
+        yield mine, other, f"{path}'s {name}"
+
+
+def _parts_of_class(old: type, new: type, path: str) -> Iterator[_Part]:
+    yield (old.__name__, len(old.__bases__)), (new.__name__, len(new.__bases__)), path
+    for mine, other in zip(old.__bases__, new.__bases__, strict=True):
+        yield mine, other, f"{path}'s base {mine.__name__}"
+    yield _annotations(old), _annotations(new), f"{path}'s annotations"
+    has, made = _members(old), _members(new)
+    for name in sorted({*has, *made}):
+        yield has.get(name, _EMPTY), made.get(name, _EMPTY), f"{path}.{name}"
+
+
 def cells(function: FunctionType) -> Iterator[Any]:
     """What the variables of the functions around it hold; an object that is nothing else where one holds nothing yet."""
     for cell in function.__closure__ or ():
@@ -124,7 +129,9 @@ def _attributes(function: Any) -> dict[str, Any]:
 
 def _members(cls: type) -> dict[str, Any]:
     """Without what Python, or a library that makes classes, keeps in one for itself."""
-    found = {name: value for name, value in vars(cls).items() if name not in _OWN_EACH}
+    # A dataclass without a docstring is given one, which names the modules of its types.
+    made = {"__doc__"} if is_dataclass(cls) and f"{cls.__doc__}".startswith(f"{cls.__name__}(") else set[str]()
+    found = {name: value for name, value in vars(cls).items() if name not in _OWN_EACH | made}
     return {
         name: value
         for name, value in found.items()

@@ -1,8 +1,7 @@
 """Comparison: several runs in one page: how each stands, what it took, and in what their configs differ."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from launcher.config.differences import written
 from launcher.config.origins import dotted, values_of
@@ -58,16 +57,14 @@ def _row(facts: Facts) -> list[str]:
 
 def _differences(many: Sequence[Facts]) -> Section | None:
     """A row for each key that is not the same in all."""
-    values = [dict(_flat(facts.plan.config)) for facts in many]
+    values = [
+        {dotted(path): value for path, value in values_of(facts.plan.config) if path[0] not in _OWN} for facts in many
+    ]
     keys = {key: None for one in values for key in one}
     told = ((key, [short_line(written(one[key])) if key in one else "" for one in values]) for key in keys)
     rows = [[key, *shown] for key, shown in told if len(set(shown)) > 1]
     heads = ("key", *(facts.run.name for facts in many))
     return Section("differences", "What differs", tables=[Table(heads, rows)]) if rows else None
-
-
-def _flat(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    return ((dotted(path), value) for path, value in values_of(config) if path[0] not in _OWN)
 
 
 def _failures(many: Sequence[Facts]) -> Section | None:

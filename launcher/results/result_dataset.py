@@ -22,14 +22,11 @@ class ResultDataset:
         self._results = results
         self._names = list(results.outputs if columns is None else columns)
         self.rows = np.flatnonzero(results.status == OK) if only_ok else np.arange(len(results))
-        self._readers = self._opened()
+        self._readers = {name: self._reader(name) for name in self._names}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process the result is opened again: a map would be copied on the way."""
         return _remade, (self._results, self._names, self.rows)
-
-    def _opened(self) -> dict[str, Callable[[int], Any]]:
-        return {name: self._reader(name) for name in self._names}
 
     def _reader(self, name: str) -> Callable[[int], Any]:
         table = self._results.table

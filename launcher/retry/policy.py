@@ -62,11 +62,11 @@ def _grown(wanted: NextAttempt, terms: Terms, retry: RetrySettings, had: Sequenc
             return terms
         case NextAttempt.MORE_MEMORY:
             given = terms.memory if terms.memory is not None else _most(one.memory for one in had)
-            memory = _more(given, retry.memory_factor, retry.max_memory)
+            memory = more(given, retry.memory_factor, retry.max_memory)
             return replace(terms, memory=memory) if memory else None
         case NextAttempt.MORE_TIME:
             given = terms.time if terms.time is not None else _most(one.time for one in had)
-            time = _more(given, retry.time_factor, retry.max_time)
+            time = more(given, retry.time_factor, retry.max_time)
             return replace(terms, time=time) if time else None
         case NextAttempt.ANOTHER_NODE:
             failed = {one.node for one in had if one.node} - set(terms.excluded_nodes)
@@ -81,8 +81,8 @@ def _most(sizes: Iterable[int | None]) -> int | None:
     return max((size for size in sizes if size is not None), default=None)
 
 
-def _more(given: int | None, factor: float, limit: int | None) -> int | None:
-    """None where nobody knows what was given, or where it is the limit already."""
+def more(given: int | None, factor: float, limit: int | None) -> int | None:
+    """What comes after ``given`` bytes or seconds; None where nobody knows what was given, or it is the limit already."""
     if given is None:
         return None
     more = round(given * factor)

@@ -54,7 +54,7 @@ class _Journal:
 
 
 @dataclass(frozen=True)
-class Counted:
+class FailedCounts:
     """Of the rows for which an attempt counts: failed samples, in all, by cause, and of shards that it does not judge alone."""
 
     count: int
@@ -68,19 +68,19 @@ class FailedSamples:
     def __init__(self, table: ShardTable) -> None:
         self._table = table
         self._journals: dict[str, _Journal] = {}
-        self._counted: dict[str, tuple[Ownership, Counted]] = {}
+        self._counted: dict[str, tuple[Ownership, FailedCounts]] = {}
 
-    def count(self, owned: Ownership) -> Counted:
+    def count(self, owned: Ownership) -> FailedCounts:
         """What the beat tells, or the commits."""
         beat, name = owned.attempt.beat, owned.attempt.name
         if owned.is_whole or not beat.failed:
-            return Counted(beat.failed, beat.failures, beat.shared)
+            return FailedCounts(beat.failed, beat.failures, beat.shared)
         known = self._counted.get(name)
         if known is None or known[0].attempt.beat != beat or known[0].rows != owned.rows:
             known = self._counted[name] = owned, self._read(owned)
         return known[1]
 
-    def _read(self, owned: Ownership) -> Counted:
+    def _read(self, owned: Ownership) -> FailedCounts:
         tally, shared, count = FailureTally(), Counter[int](), 0
         alone = self._table.whole_shards(owned.rows)
         for row, (kind, message) in self._samples(owned):
@@ -89,7 +89,7 @@ class FailedSamples:
             count += 1
             if shard not in alone or shard in owned.attempt.beat.shared:
                 shared[shard] += 1
-        return Counted(count, tally.groups(), shared)
+        return FailedCounts(count, tally.groups(), shared)
 
     def _samples(self, owned: Ownership) -> Iterator[tuple[int, _Cause]]:
         """The row and the cause of each, by the attempt's commits."""

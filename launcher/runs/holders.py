@@ -41,9 +41,7 @@ def held_rows(run: RunDir, submission: Submission, attempts: Sequence[Attempt]) 
         covered.setdefault(claim.attempt, []).append(rows)
     taken = union(rows for many in covered.values() for rows in many)
     told = {name: union(many) for name, many in covered.items()}
-    silent = {one.name: _first(submission, one) - taken for one in attempts if not one.beat.time}
+    silent = {
+        one.name: Spans(submission.ranges[worker_of(one.name) :][:1]) - taken for one in attempts if not one.beat.time
+    }
     return {**silent, **told}
-
-
-def _first(submission: Submission, attempt: Attempt) -> Spans:
-    return Spans(submission.ranges[worker_of(attempt.name) :][:1])

@@ -12,10 +12,10 @@ from typing import BinaryIO, TypeAlias
 from jobs.storage.stamps import STAMP
 from launcher.runs.log_choice import LogChoice
 
-Piece: TypeAlias = tuple[Path, bytes]
+LogText: TypeAlias = tuple[Path, bytes]
 
 _TAIL = 4096
-_PIECE = 1 << 16
+_READ = 1 << 16
 _TICK = 0.25
 # Seconds between looks at who works on the rows: that reads something of every attempt.
 _LOOK = 2.0
@@ -43,8 +43,8 @@ def read_logs(
     follow: bool = False,
     tail: int | None = None,
     wait: Callable[[float], bool] = _NEVER.wait,
-) -> Iterator[Piece]:
-    """The logs, in pieces, each with the file that it is of; of those there are now, the last ``tail`` lines of each.
+) -> Iterator[LogText]:
+    """What the logs say, bit by bit, with the file that it is of; of those there are now, the last ``tail`` lines of each.
 
     With ``follow`` also what is appended, until the rows are done or nobody runs them. ``wait`` waits for so many seconds, and
     says whether nobody wants any more.
@@ -57,8 +57,8 @@ def read_logs(
             with path.open("rb") as file:
                 known = _last_lines(file, tail) if is_first and tail is not None else 0
                 file.seek(offsets.get(path, known))
-                while piece := file.read(_PIECE):
-                    yield path, piece
+                while text := file.read(_READ):
+                    yield path, text
                 offsets[path] = file.tell()
         if is_last or wait(_TICK):
             return
@@ -73,7 +73,7 @@ def _last_lines(file: BinaryIO, count: int) -> int:
     at = size = file.seek(0, os.SEEK_END)
     text = b""
     while at and text[:-1].count(b"\n") < count:
-        step = min(_PIECE, at)
+        step = min(_READ, at)
         at -= step
         file.seek(at)
         text = file.read(step) + text
@@ -81,7 +81,7 @@ def _last_lines(file: BinaryIO, count: int) -> int:
     return max(0, size - len(b"\n".join(lines[-count:])) - 1) if count else size
 
 
-def about_rows(pieces: Iterable[Piece], rows: Collection[int], batch_size: int) -> Iterator[Piece]:
+def about_rows(log: Iterable[LogText], rows: Collection[int], batch_size: int) -> Iterator[LogText]:
     """Of logs, the lines that name one of some samples by its row, with some of the same process before and after each.
 
     Alone or within a batch, not within all that an array task has claimed.
@@ -89,7 +89,7 @@ def about_rows(pieces: Iterable[Piece], rows: Collection[int], batch_size: int) 
     before: dict[tuple[Path, bytes], deque[bytes]] = {}
     left: dict[tuple[Path, bytes], int] = {}
     speaker = b""
-    for path, line in whole_lines(pieces):
+    for path, line in whole_lines(log):
         speaker = stamp["speaker"] if (stamp := STAMP.match(line)) else speaker
         by = path, speaker
         named = [(int(found[1]), int(found[2] or found[1])) for found in _ROWS.finditer(line)]
@@ -103,10 +103,10 @@ def about_rows(pieces: Iterable[Piece], rows: Collection[int], batch_size: int) 
             before.setdefault(by, deque(maxlen=_BEFORE)).append(line)
 
 
-def whole_lines(pieces: Iterable[Piece]) -> Iterator[Piece]:
+def whole_lines(log: Iterable[LogText]) -> Iterator[LogText]:
     """Whole lines, each with its file; of a file's last one what there is of it."""
     begun: dict[Path, bytes] = {}
-    for path, piece in pieces:
-        *lines, begun[path] = (begun.get(path, b"") + piece).split(b"\n")
+    for path, text in log:
+        *lines, begun[path] = (begun.get(path, b"") + text).split(b"\n")
         yield from ((path, line + b"\n") for line in lines)
     yield from ((path, line) for path, line in begun.items() if line)

@@ -19,7 +19,7 @@ from jobs.storage.sample_failures import SampleFailures
 from jobs.storage.shard_table import Shard, ShardTable
 from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Submission
-from launcher.runs.failed_samples import Counted, FailedRows, FailedSamples
+from launcher.runs.failed_samples import FailedCounts, FailedRows, FailedSamples
 from launcher.runs.failures import Failure, ShardFailures
 from launcher.runs.holders import held_rows
 from launcher.runs.judge import Evidence, judge
@@ -62,7 +62,7 @@ class Shards:
         plan: Plan,
         known: Evidence,
         owned: Sequence[Ownership],
-        counted: Sequence[Counted],
+        counted: Sequence[FailedCounts],
         samples: FailedSamples,
     ) -> None:
         self._plan = plan
@@ -81,7 +81,7 @@ class Shards:
 
     def __getitem__(self, index: int) -> ShardStatus:
         shard = self._plan.shard(index)
-        failed = self._failed_within(shard.start, shard.stop)
+        failed = self._failed_rows.within(shard.start, shard.stop) if self.failed else 0
         ok = self.closed.within(shard.start, shard.stop).count - failed
         return ShardStatus(shard, self.state(index), ok, failed, self._failure_of.get(index))
 
@@ -179,9 +179,6 @@ class Shards:
         failures = self._verdict.failures
         return {shard: Failure(one.kind, one.message, shard) for one in failures for shard in one.shards.numbers}
 
-    def _failed_within(self, start: int, stop: int) -> int:
-        return self._failed_rows.within(start, stop) if self.failed else 0
-
     @cached_property
     def _failed_rows(self) -> FailedRows:
         return self._samples.rows(self.owners)
@@ -238,7 +235,7 @@ def _are_same(attempts: Sequence[Attempt], seen: Sequence[Attempt]) -> bool:
     )
 
 
-def _shared(counted: Sequence[Counted]) -> Counter[int]:
+def _shared(counted: Sequence[FailedCounts]) -> Counter[int]:
     """Failed samples by shard, of shards that several attempts had."""
     found = Counter[int]()
     for one in counted:

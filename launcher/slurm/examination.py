@@ -203,9 +203,13 @@ def _accounting(answers: Answers) -> Iterator[Finding]:
             )
 
 
-def _habits(values: Mapping[str, str], grace: int) -> Iterator[Finding]:
-    """What Slurm does to jobs that run."""
-    is_bound = "cgroup" in values.get("TaskPlugin", "") and values.get("ConstrainRAMSpace", "no").lower() == "yes"
+def _bounds(values: Mapping[str, str]) -> Iterator[Finding]:
+    """What Slurm keeps jobs to."""
+    plugins = values.get("TaskPlugin", "")
+    constrained = {
+        name for name in ("RAMSpace", "Cores", "Devices") if values.get(f"Constrain{name}", "no").lower() == "yes"
+    }
+    is_bound = "cgroup" in plugins and "RAMSpace" in constrained
     yield Finding(
         "memory",
         "bound by cgroups" if is_bound else "not bound by cgroups",
@@ -213,18 +217,22 @@ def _habits(values: Mapping[str, str], grace: int) -> Iterator[Finding]:
         if is_bound
         else "an array task keeps itself to what was asked for (slurm.mem), and ends a process that takes more",
     )
-    plugins, has_cores = values.get("TaskPlugin", ""), values.get("ConstrainCores", "no").lower() == "yes"
-    binds = "affinity" in plugins or ("cgroup" in plugins and has_cores)
+    binds = "affinity" in plugins or ("cgroup" in plugins and "Cores" in constrained)
     yield Finding(
         "CPUs",
         "bound by Slurm" if binds else "not bound",
         "" if binds else "an array task keeps itself to what was asked for; what a Job starts may take those of others",
     )
     if "gpu" in values.get("GresTypes", ""):
-        hidden = "cgroup" in plugins and values.get("ConstrainDevices", "no").lower() == "yes"
+        hidden = "cgroup" in plugins and "Devices" in constrained
         yield Finding(
             "GPUs", "those of others are hidden" if hidden else "those of others are hidden by variables alone"
         )
+
+
+def _habits(values: Mapping[str, str], grace: int) -> Iterator[Finding]:
+    """What Slurm does to jobs that run."""
+    yield from _bounds(values)
     preemption = values.get("PreemptType", "preempt/none").removeprefix("preempt/")
     mode = "" if preemption in ("none", "(null)") else f", {values.get('PreemptMode', '?')}"
     yield Finding("preemption", f"{'none' if preemption == '(null)' else preemption}{mode}")

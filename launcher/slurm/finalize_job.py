@@ -51,17 +51,10 @@ def main(arguments: Sequence[str]) -> int:
         _patiently(lambda: start_waiting(run, (NoAnswer, sbatch.LimitReached)))
     except sbatch.LimitReached as error:
         return _try_later(run, options.numbers, str(error))
-    except Exception as error:  # the process boundary: whoever follows the run is told
-        if isinstance(error, OSError) and disk.is_failing(error):
-            return _try_later(run, options.numbers, disk.describe(error, run.path))
-        is_expected = isinstance(error, LauncherError)
-        print(error if is_expected else traceback.format_exc(), file=sys.stderr, flush=True)
-        give_up(run, options.numbers, str(error) if is_expected else f"{type(error).__name__}: {error}")
-        announce(run)
-        return 1
-    if any(
-        not submission.resources.attended for submission in started
-    ):  # the run goes on, and the mail comes with its end
+    except Exception as error:  # the process boundary
+        return _failed(run, options.numbers, error)
+    # The run goes on, and the mail comes with its end.
+    if any(not submission.resources.attended for submission in started):
         with contextlib.suppress(LauncherError):
             scheduler.send_no_mail()
     for submission in started:
@@ -118,6 +111,17 @@ def _signed(run: RunDir, numbers: Sequence[int]) -> Iterator[None]:
     finally:
         for path in paths:  # it may go on later, as another process
             path.unlink(missing_ok=True)
+
+
+def _failed(run: RunDir, numbers: Sequence[int], error: Exception) -> int:
+    """Tells whoever follows the run; what a disk takes no more may be taken later."""
+    if isinstance(error, OSError) and disk.is_failing(error):
+        return _try_later(run, numbers, disk.describe(error, run.path))
+    is_expected = isinstance(error, LauncherError)
+    print(error if is_expected else "".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
+    give_up(run, numbers, str(error) if is_expected else f"{type(error).__name__}: {error}")
+    announce(run)
+    return 1
 
 
 def _finalize(run: RunDir, numbers: Sequence[int]) -> list[Submission]:

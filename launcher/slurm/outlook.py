@@ -10,15 +10,15 @@ from launcher.slurm import scheduler
 from launcher.slurm.asked_devices import device_remarks
 from launcher.slurm.associations import Resources as Amounts
 from launcher.slurm.associations import too_much
-from launcher.slurm.capacity import nodes_of, tasks_at_once
+from launcher.slurm.capacity import misfits, nodes_of, tasks_at_once
 from launcher.slurm.ceilings import ceilings_for
+from launcher.slurm.dry_run import finalize_way
 from launcher.slurm.limits import limits_for, nodes
 from launcher.slurm.parsers import amount
 from launcher.slurm.scripts import Options, finalize_options
 from launcher.slurm.task_size import task_size
 from launcher.slurm.template import shown_options
 from launcher.slurm.time_limit import given_time, told
-from launcher.slurm.trial import finalize_trial
 from launcher.slurm.whole_nodes import are_asked, idle
 from launcher.units import format_time, parse_memory, parse_time, short_size
 
@@ -72,7 +72,7 @@ def _finalizer(config: "Config", resources: Resources) -> str:
     options, problem = finalize_options(config, resources), ""
     if scheduler.is_here():
         with suppress(LauncherError):  # Slurm may be silent just now
-            options, problem = finalize_trial(config, resources)
+            options, problem = finalize_way(config, resources)
     refused = f"; sbatch refuses it: {problem}" if problem else ""
     asked = f"asked: {shown_options(options)} (slurm.finalize){refused}"
     return f"a finalize job tries again what failed, and writes the result; {asked}"
@@ -80,7 +80,8 @@ def _finalizer(config: "Config", resources: Resources) -> str:
 
 def remarks(config: "Config", asked: Options, resources: Resources) -> list[str]:
     """What keeps it from starting, or from having its devices; what time it has where it asks for none, what it leaves idle."""
-    there = [group for own in nodes(asked) for group in nodes_of(own, asked.get("partition")) if group.is_usable]
+    known, partitions = [group for own in nodes(asked) for group in own], asked.get("partition")
+    there = [group for group in nodes_of(known, partitions) if group.is_usable]
     whole = [group for group in there if group.whole or are_asked(asked)]
     size = task_size(config, asked)
     said = idle(config, size, whole, amount(parse_memory, asked.get("mem")))
@@ -88,7 +89,7 @@ def remarks(config: "Config", asked: Options, resources: Resources) -> list[str]
     if not resources.attended:
         last = finalize_options(config, resources)
         problems += _hopeless("the finalize job", _finalize_job(last), last)
-    problems += [*device_remarks(config, size.gpus, there)]
+    problems += [*misfits(known, partitions, size.cpus), *device_remarks(config, size.gpus, there)]
     return [*problems, *over(asked), *told(given_time(asked)), *([said] if said else [])]
 
 

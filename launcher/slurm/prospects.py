@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import InputError, LauncherError
 from launcher.executors import Finding
+from launcher.slurm.dry_run import finalize_way, refusal
 from launcher.slurm.outlook import remarks, run_at_once
 from launcher.slurm.parsers import is_about_arrays
 from launcher.slurm.scripts import Options
 from launcher.slurm.task_size import task_size
 from launcher.slurm.template import merge, shown_options
-from launcher.slurm.trial import finalize_trial, refusal
 
 if TYPE_CHECKING:
     from jobs.storage.submission import Resources
@@ -52,7 +52,7 @@ def task_prospects(config: "Config", asked: Options, resources: "Resources") -> 
 def finalize_prospect(config: "Config", resources: "Resources") -> Finding:
     """What sbatch says of the job that would retry and write the result."""
     try:
-        options, problem = finalize_trial(config, resources)
+        options, problem = finalize_way(config, resources)
     except LauncherError as error:
         return Finding("finalize job", "not tried", str(error))
     words = shown_options(options)

@@ -41,7 +41,7 @@ def submit_waiting(run: RunDir, waiting: Sequence[Submission]) -> list[Submissio
     """
 
     def refused(submission: Submission, refusal: InputError) -> None:
-        if not submission.resources.attended and _is_wrong_place(refusal):
+        if not submission.resources.attended and (isinstance(refusal, sbatch.MayNotSubmit) or not scheduler.is_here()):
             leave_to_launcher(run, [submission])
             why = "this node may not submit"
         else:
@@ -57,10 +57,6 @@ def submit_waiting(run: RunDir, waiting: Sequence[Submission]) -> list[Submissio
         for number in sorted({one.resources.continues or one.number for one in problem.submissions}):
             tell(run, number, str(problem))
         return list(problem.submissions)
-
-
-def _is_wrong_place(refusal: InputError) -> bool:
-    return isinstance(refusal, sbatch.MayNotSubmit) or not scheduler.is_here()
 
 
 def tell(run: RunDir, number: int | None, problem: str) -> None:

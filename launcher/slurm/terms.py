@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jobs.storage.submission import Resources, Submission
 from launcher.config.settings import RetrySettings
-from launcher.retry.policy import Terms
+from launcher.retry.policy import Terms, more
 from launcher.runs.causes import NextAttempt
 from launcher.slurm.ceilings import ceilings_for
 from launcher.slurm.parsers import amount
@@ -48,11 +48,11 @@ class SbatchTerms:
             return retry
         most = ceilings_for(self._asked, self._submission.cluster)
         memory = most.memory and most.memory // self._shares()
-        due = _grown(self.terms.memory, retry.memory_factor, retry.max_memory)
+        due = more(self.terms.memory, retry.memory_factor, retry.max_memory)
         if NextAttempt.MORE_MEMORY in wanted and memory and due and due > memory:
             limit = f"the nodes of partition {most.partition} allow {format_memory(memory)} at most"
             self.notes += (f"another attempt would ask for --{self._memory}={format_memory(due)}: {limit}",)
-        due = _grown(self.terms.time, retry.time_factor, retry.max_time)
+        due = more(self.terms.time, retry.time_factor, retry.max_time)
         if NextAttempt.MORE_TIME in wanted and most.time and due and due > most.time:
             limit = f"partition {most.partition} allows {format_time(most.time)} at most"
             self.notes += (f"another attempt would ask for --time={format_time(due)}: {limit}",)
@@ -81,11 +81,6 @@ class SbatchTerms:
         if terms.excluded_nodes != self.terms.excluded_nodes:
             options["exclude"] = ",".join(terms.excluded_nodes)
         return options
-
-
-def _grown(given: int | None, factor: float, limit: int | None) -> int | None:
-    """What the policy would ask for."""
-    return None if given is None else _least(round(given * factor), limit)
 
 
 def _least(*limits: int | None) -> int | None:

@@ -78,9 +78,9 @@ def _samples(counts: Status | CompleteRun | SampleCounts, status: Status | Compl
     return [f"{tried:,} of {total:,} samples ({share}%)", *([f"{failed:,} failed"] if failed else [])]
 
 
-def status_lines(status: Status, shards: Sequence[ShardRow] | None = None) -> list[str]:
-    """The text of `launcher status`: how the run stands, and what to do next."""
-    lines, name = state_lines(status, shards), reference(status.run)
+def status_lines(status: Status, shards: Sequence[ShardRow] | None = None, *, width: int | None = None) -> list[str]:
+    """The text of `launcher status`: how the run stands, and what to do next; ``width`` is that of a terminal."""
+    lines, name = state_lines(status, shards, width=width), reference(status.run)
     which = [f"failed samples: launcher errors {name}"] if status.failed else []
     if status.state is RunState.COMPLETE:
         return [*lines, *_result_lines(status), *which]
@@ -139,52 +139,74 @@ def _changes(status: Status) -> str:
     return ", with more memory or time, as said above" if kinds and kinds <= lack else ""
 
 
-def state_lines(status: Status, shards: Sequence[ShardRow] | None = None) -> list[str]:
+def state_lines(status: Status, shards: Sequence[ShardRow] | None = None, *, width: int | None = None) -> list[str]:
     """How the run stands, with ``shards`` if any are to be shown, and without what to do next."""
     first, *parts = _summary(status)
-    lines = [*link_lines(status.chain, summary_line), *_wrapped([f"{reference(status.run)}  {first}", *parts])]
-    lines += [f"  {on_one_line(one.name)}: {', '.join(_samples(one, status))}" for one in status.manifests]
+    versions = ", ".join(map(on_one_line, status.other_versions))
+    return [
+        *link_lines(status.chain, summary_line),
+        *_wrapped([f"{reference(status.run)}  {first}", *parts]),
+        *(f"  {on_one_line(one.name)}: {', '.join(_samples(one, status))}" for one in status.manifests),
+        *_failure_lines(status),
+        *_efficiency_lines(status),
+        *_queue_lines(status),
+        *_silent_lines(status),
+        *_laggard_lines(status),
+        *([f"  computed with {versions}"] if versions else []),
+        *([] if shards is None else shard_lines(shards, width) if shards else ["  no such shards"]),
+        *_end_lines(status),
+        *waiting_lines(status),
+    ]
+
+
+def _failure_lines(status: Status) -> Iterator[str]:
+    """What failed, by cause, each with what to do."""
     for group in status.groups[:_MAX_GROUPS]:
-        lines += [f"  {group_words(group)}: {short_line(group.message)}", f"    {status.advice(group)}"]
+        yield f"  {group_words(group)}: {short_line(group.message)}"
+        yield f"    {status.advice(group)}"
     if len(status.groups) > _MAX_GROUPS:
-        lines.append(f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json")
-    if status.efficiency and status.state is not RunState.RUNNING:  # before, there is nothing to conclude
+        yield f"  and {len(status.groups) - _MAX_GROUPS} other causes; see --json"
+
+
+def _efficiency_lines(status: Status) -> Iterator[str]:
+    """What to ask for next time; while it runs there is nothing to conclude."""
+    if status.efficiency and status.state is not RunState.RUNNING:
         has_limits = bool(status.known_executor and status.known_executor.has_limits)
         advice = status.efficiency.advice(has_limits=has_limits, is_complete=status.state is RunState.COMPLETE)
-        lines += [f"  next time: {line}" for line in advice]
-    if status.queue and status.executor is not None:
-        executor = choose_executor(status.executor)
-        for (state, reason), entries in status.queue.items():
-            why = "" if reason in ("", "None") else f" ({reason})"
-            lines.append(f"  {executor.title}'s queue: {entries} {state}{why}")
-            if to_do := executor.queue_advice(reason):
-                lines.append(f"    {to_do.format(run=reference(status.run))}")
-    lines += _silent_lines(status)
-    lines += _laggard_lines(status)
-    if status.other_versions:
-        lines.append(f"  computed with {', '.join(map(on_one_line, status.other_versions))}")
-    if shards is not None:
-        lines += shard_lines(shards) if shards else ["  no such shards"]
-    for number, error in status.errors if status.state is not RunState.COMPLETE else ():
-        lines.append(f"  the end of submission {number} failed: {short_line(error)}")
+        yield from (f"  next time: {line}" for line in advice)
+
+
+def _queue_lines(status: Status) -> Iterator[str]:
+    """What a scheduler still has of it, where that was asked."""
+    if not status.queue or status.executor is None:
+        return
+    executor = choose_executor(status.executor)
+    for (state, reason), entries in status.queue.items():
+        why = "" if reason in ("", "None") else f" ({reason})"
+        yield f"  {executor.title}'s queue: {entries} {state}{why}"
+        if to_do := executor.queue_advice(reason):
+            yield f"    {to_do.format(run=reference(status.run))}"
+
+
+def _end_lines(status: Status) -> Iterator[str]:
+    """How submissions ended, who ends those that go on, and who was told."""
     if status.state is not RunState.COMPLETE:
-        lines += [f"  submission {number}: {short_line(note)}" for number, note in status.notes]
+        for number, error in status.errors:
+            yield f"  the end of submission {number} failed: {short_line(error)}"
+        yield from (f"  submission {number}: {short_line(note)}" for number, note in status.notes)
     if status.finalizer and (known := status.known_executor):
         is_due = bool(status.shards.attempts) and not status.shards.live and status.queue is None
-        lines.append(f"  finalized by: {status.finalizer.words(known.title, reference(status.run), is_due=is_due)}")
+        yield f"  finalized by: {status.finalizer.words(known.title, reference(status.run), is_due=is_due)}"
     if status.notice and (problem := status.notice.problem):
-        lines.append(f"  notify: {short_line(problem)}")
-    lines += [
-        f"  {on_one_line(str(path))}: another run's result, or from before the last rows were done"
-        for path in status.stale
-    ]
+        yield f"  notify: {short_line(problem)}"
+    for path in status.stale:
+        yield f"  {on_one_line(str(path))}: another run's result, or from before the last rows were done"
     # A full disk keeps the executor from saying how the submission ended, too, and is told above.
     if status.is_abandoned and all(group.kind is not FailureKind.DISK for group in status.groups):
         number = status.submissions[-1].number
         words = last_words(status.run.submission_log(number))
         ends = f"; its log ends: {short_line(words)}" if words else ""
-        lines.append(f"  submission {number} ended without a word (a reboot, kill -9){ends}")
-    return [*lines, *waiting_lines(status)]
+        yield f"  submission {number} ended without a word (a reboot, kill -9){ends}"
 
 
 def _silent_lines(status: Status) -> Iterator[str]:

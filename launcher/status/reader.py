@@ -93,15 +93,11 @@ class StatusReader:
     def _read_submissions(self, live: bool) -> tuple[list[SubmissionState], Mapping[tuple[str, str], int] | None]:
         """Those of now, whose plan may be another one than at the last look; and what the scheduler has of them, if asked."""
         submissions = read_submissions(self.run)
-        if self._is_another(submissions):
+        has_grown = has_content(self.run.grown_plan(self.plan.generation + 1))
+        if has_grown or (submissions and not submissions[-1].submission.is_of(self.plan)):
             self.plan = Plan.read(self.run.plan)
             self._shards = ShardReader(self.run, self.plan)
         return observe(self.run, submissions) if live else (submissions, None)
-
-    def _is_another(self, submissions: Sequence[SubmissionState]) -> bool:
-        """Whether another plan has taken its place since, or it has grown."""
-        has_grown = has_content(self.run.grown_plan(self.plan.generation + 1))
-        return has_grown or (bool(submissions) and not submissions[-1].submission.is_of(self.plan))
 
     def _read_other(self, run: RunDir) -> Status | None:
         """The status of a run before this one; None where there is none, or it comes after this one itself."""

@@ -27,7 +27,7 @@ from launcher.status.stalls import Laggards
 from launcher.status.use import Use, together, use_of
 
 if TYPE_CHECKING:
-    from launcher.documents.status import StatusDocument, SubmittedDocument
+    from launcher.documents.status import ShardsDocument, StatusDocument, SubmittedDocument
 
 SCHEMA: Literal[1] = 1
 SHARD_STATES = (ShardState.DONE, ShardState.RUNNING, ShardState.PENDING, ShardState.FAILED)
@@ -207,13 +207,7 @@ class Status:
             "run": str(self.run.path),
             "state": self.state,
             "samples": samples_json(self.total, self.ok, self.failed),
-            "shards": {
-                "total": len(self.shards),
-                "done": self.count(ShardState.DONE),
-                "running": self.count(ShardState.RUNNING),
-                "pending": self.count(ShardState.PENDING),
-                "failed": self.count(ShardState.FAILED),
-            },
+            "shards": self._shards_json(),
             "samples_per_second": None if self.rate is None else round(self.rate, 3),
             "eta_seconds": None if self.eta is None else round(self.eta, 1),
             "failures": [group.to_json(self.advice(group)) for group in self.groups],
@@ -230,6 +224,13 @@ class Status:
             "efficiency": self.efficiency.to_json() if self.efficiency else None,
             "results": [str(one) for one in self.results] if self.is_written else [],
         }
+        self._add_what_there_is(document)
+        if shards is not None:
+            document["shard_list"] = [shard.to_json() for shard in shards]
+        return document
+
+    def _add_what_there_is(self, document: "StatusDocument") -> None:
+        """The fields that not every run has."""
         if self.queue is not None:
             queue = self.queue.items()
             document["queue"] = [{"state": state, "reason": reason, "entries": n} for (state, reason), n in queue]
@@ -248,9 +249,15 @@ class Status:
             document["error"] = "\n".join(error for _, error in self.errors)
         if self.notice:
             document["notice"] = self.notice.to_json()
-        if shards is not None:
-            document["shard_list"] = [shard.to_json() for shard in shards]
-        return document
+
+    def _shards_json(self) -> "ShardsDocument":
+        return {
+            "total": len(self.shards),
+            "done": self.count(ShardState.DONE),
+            "running": self.count(ShardState.RUNNING),
+            "pending": self.count(ShardState.PENDING),
+            "failed": self.count(ShardState.FAILED),
+        }
 
     def _submitted(self, one: Submission) -> "SubmittedDocument":
         shards = self.shards.of(one).count

@@ -1,6 +1,5 @@
 """Follow: submits what is not done, and stays until the result is there; local array tasks leave when it does."""
 
-import shlex
 from collections.abc import Callable
 
 from jobs.errors import RunError
@@ -10,7 +9,7 @@ from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
 from launcher.executors import choose_executor
 from launcher.interrupts import Interrupts
-from launcher.notify.delivery import SECONDS
+from launcher.notify.dispatch import SECONDS
 from launcher.plan.plan import Planned
 from launcher.runs.find import reference
 from launcher.runs.submissions import read_submissions
@@ -20,6 +19,7 @@ from launcher.status.views import View, follow
 from launcher.submit.attend import attend, how_to_go_on
 from launcher.submit.cancel import cancel_run
 from launcher.submit.downstream import start_waiting
+from launcher.submit.result import want
 from launcher.submit.submit import nothing_to_do, select_rows, submit
 
 
@@ -54,7 +54,7 @@ def run_to_end(
             if choose_executor(config.executor).stops_with_launcher:
                 say("stopping the array tasks; Ctrl-C again stops them at once")
                 _stop(run, interrupts)
-                say(f"what is done is kept; to go on: launcher run {shlex.quote(str(config.path))}")
+                say(f"what is done is kept; to go on: launcher run {reference(run)}")
             elif any(known.submission.resources.attended for known in read_submissions(run)):
                 say(how_to_go_on(run))
             else:
@@ -74,6 +74,7 @@ def _told(status: Status, reader: StatusReader) -> Status:
 
 def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:
     """Every shard is done: writes the result, if that is missing or older."""
+    want(run, config)
     status = reader.read()
     if status.state is RunState.COMPLETE:
         return status

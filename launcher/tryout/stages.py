@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import os
 import threading
@@ -75,6 +76,8 @@ class Stages(contextlib.AbstractContextManager["Stages"]):
         self._tell = tell
         self._debug = debug
         self._runner = asyncio.Runner()
+        # As in array tasks: a sample has what setup has set, and nothing of other samples.
+        self._variables = contextvars.copy_context()
         self._beside: _LoopBeside | None = None
 
     def __exit__(self, *_: object) -> None:
@@ -87,10 +90,11 @@ class Stages(contextlib.AbstractContextManager["Stages"]):
     ) -> Any:
         """What the step returned, and ``show`` describes; raises StageFailed where it raised anything."""
         started, ticks = time.perf_counter(), _Ticks()
+        variables = self._variables if sample is None else self._variables.copy()
         try:
-            found = step()
+            found = variables.run(step)
             if inspect.iscoroutine(found):
-                found = self._in_loop(found if sample is None else ticks.during(found))
+                found = self._in_loop(found if sample is None else ticks.during(found), variables)
         except (Exception, SystemExit) as error:
             seconds, text = time.perf_counter() - started, _own_traceback(error)
             self._add(Stage(name, seconds, sample, (), described(error), text, ticks.longest))
@@ -105,12 +109,12 @@ class Stages(contextlib.AbstractContextManager["Stages"]):
         self.all.append(stage)
         self._tell(stage)
 
-    def _in_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def _in_loop(self, coroutine: Coroutine[Any, Any, Any], variables: contextvars.Context) -> Any:
         """Runs it in one event loop for all."""
         if not _is_in_loop():
-            return self._runner.run(coroutine)
+            return self._runner.run(coroutine, context=variables)
         self._beside = self._beside or _LoopBeside()
-        return self._beside.run(coroutine)
+        return variables.run(self._beside.run, coroutine)
 
 
 class _Ticks:

@@ -33,6 +33,7 @@ from launcher.plan.config_check import column_problems, fold_problems, job_probl
 from launcher.plan.new_plan import SEED, build, shard_boundaries
 from launcher.tryout.described import Described
 from launcher.tryout.stages import Stage, StageFailed, Stages
+from launcher.tryout.watcher import watched
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,9 @@ def _tried(
     debug: bool,
 ) -> Tried:
     context = _context(node_settings(config), scratch, seed)
-    with Stages(tell, debug=debug) as stages, contextlib.chdir(spec.folder or "."), contextlib.suppress(StageFailed):
+    with (
+        watched(), Stages(tell, debug=debug) as stages, contextlib.chdir(spec.folder or "."), contextlib.suppress(StageFailed)
+    ):  # fmt: skip
         job = stages.run("constructor", partial(make_job, spec), show=None)
         # As in a run: what one object keeps, the other has not.
         worker = make_job(spec) if config.node.workers else job

@@ -32,7 +32,7 @@ from tests.support.launcher_runs import (
     write_config,
 )
 from tests.support.patience import PATIENCE
-from tests.support.task_runs import alive, done_rows, make_run, run_task
+from tests.support.task_runs import await_end, done_rows, make_run, run_task
 
 FAULTS = amount("FAULTS", 2, 5)
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
@@ -60,9 +60,7 @@ def run_with(config: Path, more: dict[str, str]) -> subprocess.CompletedProcess[
         command("run", config), cwd=config.parent, env={**environment(), **more}, capture_output=True, text=True,
         timeout=PATIENCE, check=False,
     )  # fmt: skip
-    rest = left_of(config)
-    psutil.wait_procs(rest, 30)
-    assert alive(rest) == []
+    await_end(left_of(config))
     return done
 
 
@@ -166,6 +164,4 @@ def test_a_run_whose_folder_is_removed_ends_with_a_message(config: Path) -> None
     said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode in (1, 2), said
     assert "Traceback" not in said
-    rest = left_of(config)
-    psutil.wait_procs(rest, 60)
-    assert alive(rest) == []
+    await_end(left_of(config))

@@ -73,7 +73,7 @@ def test_two_commands_at_once_both_end_and_the_result_is_right(
         assert process.returncode in (0, 1, 2), f"{name}: {said}"
         assert process.returncode == 0 or "launcher" in said, f"{name}: {said}"
     if run.plan.exists():
-        wait_until(lambda: has_ended(run), 90)
+        wait_until(lambda: has_ended(run))
     again = launcher(config.parent, "run", config)
     assert again.returncode == 0, again.stdout + again.stderr
     found = datasets(run.result)

@@ -22,7 +22,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from tests.support.chaos import amount
 from tests.support.launcher_runs import datasets, kill, launcher, run_of, start, write_config
-from tests.support.task_runs import alive, done_rows
+from tests.support.task_runs import await_end, done_rows
 
 KILLS = min(20, amount("KILLS", 10, 20))
 ROUNDS = max(1, amount("KILLS", KILLS) // KILLS)
@@ -121,8 +121,7 @@ class Killer:
                 self._strike(tree)
         kill(process)
         seen |= set(of_run(self._config))
-        psutil.wait_procs(list(seen), 10)
-        assert alive(list(seen)) == []
+        await_end(list(seen))
 
     def _tree(self, root: psutil.Process) -> Iterator[tuple[psutil.Process, int]]:
         """All processes, with how far they are from the launcher."""

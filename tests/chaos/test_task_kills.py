@@ -12,8 +12,8 @@ from jobs.kinds import EndReason
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from tests.support.task_runs import (
-    alive,
     attempts,
+    await_end,
     command,
     content,
     done_rows,
@@ -66,6 +66,5 @@ def run_and_kill(run: RunDir, dice: random.Random, budget: int, submission: int 
             if kills < budget and begins:
                 dice.choice(tree).kill()
                 kills += 1
-    psutil.wait_procs(tree, 10)
-    assert alive(tree) == []
+    await_end(tree)
     return kills

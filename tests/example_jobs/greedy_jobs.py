@@ -98,7 +98,7 @@ class Swollen(Hungry):
     def process(self, batch: np.ndarray) -> dict[str, Any]:
         each = max(self.at_process.get(str(int(row)), 0) for row in batch[:, 0])
         held = np.ones(each * len(batch) * _MEGABYTE, np.uint8)
-        time.sleep(1.5 if each else 0)
+        time.sleep(4 if each else 0)  # the task's watch looks twice a second, if the machine lets it
         del held
         return Toy.process(self, batch)
 
@@ -224,13 +224,23 @@ class SlowAndBroken(Slow):
 
 
 class Starter(Toy):
-    """At the rows named in ``load`` and ``process`` it starts a program that takes so many megabytes, for a while."""
+    """At the rows named in ``load`` and ``process`` it starts a program that takes so many megabytes, for a while.
 
-    def __init__(self, load: dict[str, int] | None = None, process: dict[str, int] | None = None, seconds: float = 0.0):
+    The first one waits for a second, where they are to be there ``together``: the path of a file.
+    """
+
+    def __init__(
+        self,
+        load: dict[str, int] | None = None,
+        process: dict[str, int] | None = None,
+        seconds: float = 0.0,
+        together: str = "",
+    ) -> None:
         super().__init__()
         self.at_load = load or {}
         self.at_process = process or {}
         self.seconds = seconds
+        self.together = together
 
     def load(self, sample: Sample) -> np.ndarray:
         self.start(self.at_load.get(str(sample.index), 0))
@@ -242,6 +252,9 @@ class Starter(Toy):
 
     def start(self, megabytes: int) -> None:
         code = f"import time; block = b'1' * ({megabytes} << 20); time.sleep({self.seconds})"
+        if self.together:
+            meet = f"with open({self.together!r}, 'a') as file: file.write('x')\n"
+            code = f"{meet}import os, time\nwhile os.path.getsize({self.together!r}) < 2: time.sleep(0.02)\n{code}"
         if megabytes:
             subprocess.run(["setsid", "--wait", sys.executable, "-c", code], check=True)
 

@@ -1,6 +1,7 @@
 """Jobs that take samples one by one, and misbehave on named rows."""
 
 import asyncio
+import contextvars
 import os
 import signal
 import time
@@ -12,6 +13,8 @@ import numpy as np
 from jobs.errors import ProcessBroken
 from jobs.job import Context, Job
 from jobs.storage.samples import Sample
+
+SET_UP: contextvars.ContextVar[bool] = contextvars.ContextVar("SET_UP")
 
 
 class Waits(Job):
@@ -33,11 +36,12 @@ class Waits(Job):
         self.load_seconds = load_seconds
         self.seconds, self.uneven, self.bad = seconds, uneven, bad or {}
         self.marks = Path(marks) if marks else None
-        self.is_dead = False
+        self.is_dead = self.is_hung = False
         self.now = self.most = 0
 
     async def setup(self, context: Context) -> None:
         await asyncio.sleep(0)
+        SET_UP.set(True)
         self.in_flight = context.in_flight
         self.gpus = f"{os.environ.get('CUDA_VISIBLE_DEVICES')}: {' '.join(context.devices)}"
         if self.marks and (self.marks / "not there yet").exists():
@@ -59,6 +63,7 @@ class Waits(Job):
 
     async def process_sample(self, item: dict[str, Any], seed: int) -> dict[str, Any]:
         row = item["row"]
+        assert SET_UP.get()
         self.now += 1
         self.most = max(self.most, self.now)
         try:
@@ -78,6 +83,8 @@ class Waits(Job):
     async def _misbehave(self, how: str, row: int) -> None:
         if self.is_dead:
             raise RuntimeError(f"engine at 0x{row:x} is dead")
+        if self.is_hung:
+            await asyncio.sleep(3600)
         match how:
             case "raise":
                 raise ValueError("bad sample")
@@ -95,6 +102,8 @@ class Waits(Job):
                         continue
             case "block":
                 time.sleep(3600)
+            case "stop":
+                asyncio.get_running_loop().stop()
             case "abort":
                 os.kill(os.getpid(), signal.SIGABRT)
             case "broken":
@@ -106,6 +115,8 @@ class Waits(Job):
             case "broken once" if self._is_first():
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._misbehave("broken", row))
+            case "hangs once":
+                self.is_hung = self._is_first()
             case "dies" | "dies once":
                 self.is_dead = how == "dies" or self._is_first()
                 if self.is_dead:

@@ -21,16 +21,20 @@ class Toy(Job):
     """Doubles the column ``x``; fixed, text and ragged outputs.
 
     ``bad`` maps a manifest row (as text: YAML and JSON keys) to what happens there. ``wait`` is how long process waits, as
-    if for a device, seconds.
+    if for a device, and ``delay`` how long load takes, seconds; until the file ``hurry`` is there, if one is named.
     """
 
-    def __init__(self, bad: dict[str, str] | None = None, delay: float = 0.0, wait: float = 0.0) -> None:
+    def __init__(
+        self, bad: dict[str, str] | None = None, delay: float = 0.0, wait: float = 0.0, hurry: str = ""
+    ) -> None:
         self.bad = bad or {}
         self.delay = delay
         self.wait = wait
+        self.hurry = hurry
 
     def load(self, sample: Sample) -> np.ndarray:
-        time.sleep(self.delay)
+        if not (self.hurry and os.path.exists(self.hurry)):
+            time.sleep(self.delay)
         match self.bad.get(str(sample.index)):
             case "raise":
                 raise ValueError("bad sample")

@@ -73,8 +73,8 @@ def test_arguments_come_as_they_are_and_no_shell_reads_them(jobs: Any) -> None:
 
 
 def test_time_in_which_worker_and_program_were_stopped_is_none_of_the_timeout(tmp_path: Path) -> None:
-    script = f"touch {tmp_path}/begun; i=0; while [ $i -lt 20 ]; do sleep 0.05; i=$((i+1)); done"
-    params = {"command": ["sh", "-c", script], "timeout": 3}
+    script = f"touch {tmp_path}/begun; while [ ! -e {tmp_path}/gate ]; do sleep 0.05; done"
+    params = {"command": ["sh", "-c", script], "timeout": 6}
     run = make_run(tmp_path / "run", "jobs.command:Command", 1, params=params, workers=1)
     with subprocess.Popen(command(run)) as task:
         wait_until((tmp_path / "begun").exists)
@@ -84,11 +84,12 @@ def test_time_in_which_worker_and_program_were_stopped_is_none_of_the_timeout(tm
             for process in processes:
                 with contextlib.suppress(psutil.NoSuchProcess):  # a sleep that was over
                     process.suspend()
-            assert select.select([], [], [], 4) == ([], [], [])  # longer than the timeout, in which nothing can happen
+            assert select.select([], [], [], 7) == ([], [], [])  # longer than the timeout, in which nothing can happen
         finally:
             for process in processes:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.resume()
+        (tmp_path / "gate").touch()
         assert task.wait(PATIENCE) == 0
     assert failures(run) == {}
 
@@ -173,11 +174,17 @@ def test_output_of_exactly_the_limit_is_whole_and_a_cut_leaves_no_half_of_a_char
 
 
 @pytest.mark.parametrize(
-    ("then", "message"),
-    [("wait", r"took longer than timeout \(0.5 s\)"), ("exit 3", "exit code 3"), ("echo done", None)],
+    ("then", "timeout", "message"),
+    [
+        ("wait", 0.5, r"took longer than timeout \(0.5 s\)"),
+        ("exit 3", PATIENCE, "exit code 3"),
+        ("echo done", PATIENCE, None),
+    ],
 )
-def test_nothing_that_a_call_started_outlives_it(jobs: Any, mark: str, then: str, message: str | None) -> None:
-    job = jobs("sh", "-c", FAMILY.format(mark=mark, then=then), timeout=0.5)
+def test_nothing_that_a_call_started_outlives_it(
+    jobs: Any, mark: str, then: str, timeout: float, message: str | None
+) -> None:
+    job = jobs("sh", "-c", FAMILY.format(mark=mark, then=then), timeout=timeout)
     if message:
         with pytest.raises(ProgramError, match=message):
             job.load(Row())
@@ -231,6 +238,7 @@ def test_a_stop_signal_is_counted_though_the_program_may_end_well_at_it() -> Non
     [
         ({}, "the manifest has no column 'x'; its columns and other fields: index, id, tmp"),
         ({"x": None}, "column 'x' is null here; valid: text and numbers"),
+        ({"x": float("nan")}, "column 'x' is NaN here; valid: text and numbers"),
         ({"x": [1]}, "column 'x' is of type list here"),
         ({"x": "a\0b"}, "embedded null byte"),
     ],
@@ -331,7 +339,7 @@ esac
 
 def test_a_thousand_calls_of_which_a_hanging_a_failing_and_a_talking_one_fail_alone(tmp_path: Path) -> None:
     (tmp_path / "script").write_text(SCRIPT)
-    params = {"command": ["sh", "script", "{x}"], "timeout": 2, "max_output": 1 << 20}
+    params = {"command": ["sh", "script", "{x}"], "timeout": 10, "max_output": 1 << 20}
     node = {"workers": 2, "batch_size": 50, "max_failed_samples": 3}
     config = write_config(tmp_path, 1000, shards=1, job="jobs.command:Command", params=params, node=node)
     done = launcher(tmp_path, "run", config)
@@ -340,7 +348,7 @@ def test_a_thousand_calls_of_which_a_hanging_a_failing_and_a_talking_one_fail_al
         errors = dict(zip(found.errors["row"], found.errors["message"], strict=True))
         outputs = [str(text) for text in found["stdout"]]
     assert errors == {
-        13: "ProgramError: took longer than timeout (2 s)",
+        13: "ProgramError: took longer than timeout (10 s)",
         14: "ProgramError: exit code 3 (success: 0); stderr: no file 14",
         15: "ProgramError: stdout is larger than max_output (1048576 bytes)",
     }

@@ -27,6 +27,7 @@ from tests.example_jobs.hierarchy_jobs import Contained, Leaves, Passes, Scale, 
 from tests.example_jobs.sample_jobs import Hungry
 from tests.example_jobs.wordless_jobs import square_but_five
 from tests.support.launcher_runs import wait_until
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +90,28 @@ def test_unordered_has_every_result_once(squares: Hierarchy) -> None:
     assert sorted(squares.imap_unordered(range(5000))) == [number * number for number in range(5000)]
 
 
-def test_a_result_that_is_ready_overtakes_only_where_order_is_not_asked_for() -> None:
-    def wait(seconds: float) -> float:
-        time.sleep(seconds)
-        return seconds
+def await_both(hierarchy: Hierarchy, sample: Any) -> None:
+    """Waits until both workers are there, one of which may take long to begin; the result of the sample is its pid."""
+    wait_until(lambda: len(set(hierarchy.map([sample] * 4))) == 2)
 
-    with Hierarchy(wait, workers=2, batch_size=1) as hierarchy:
-        hierarchy.map([0, 0])
-        assert list(hierarchy.imap_unordered([1.0, 0.0])) == [0.0, 1.0]
-        assert list(hierarchy.imap([1.0, 0.0])) == [1.0, 0.0]
+
+def test_a_result_that_is_ready_overtakes_only_where_order_is_not_asked_for(tmp_path: Path) -> None:
+    def work(sample: tuple[str, Path]) -> str | int:
+        what, gate = sample
+        if what == "wait":
+            wait_until(gate.exists)
+        if what == "open":
+            gate.touch()
+        return os.getpid() if what == "who" else what
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    with Hierarchy(work, workers=2, batch_size=1) as hierarchy:
+        await_both(hierarchy, ("who", first))
+        results = hierarchy.imap_unordered([("wait", first), ("pass", first)])
+        assert next(results) == "pass"
+        first.touch()
+        assert list(results) == ["wait"]
+        assert list(hierarchy.imap([("wait", second), ("open", second)])) == ["wait", "open"]
 
 
 def test_reduce_folds_in_the_order_of_the_samples(squares: Hierarchy) -> None:
@@ -145,19 +159,26 @@ def test_a_consumer_that_stops_stops_the_producers(tmp_path: Path) -> None:
         results.close()
 
 
-def test_a_slow_source_does_not_hold_back_results() -> None:
-    def source() -> Iterator[int]:
-        for number in range(5):
-            yield number
-            time.sleep(0.2)
+def test_a_slow_source_does_not_hold_back_results(tmp_path: Path) -> None:
+    drawn = []
 
-    with Hierarchy(lambda number: number, workers=2) as hierarchy:
-        hierarchy.map(range(5000))
-        began = time.monotonic()
+    def note(number: int) -> int:
+        (tmp_path / str(number)).touch()
+        return number
+
+    def source() -> Iterator[int]:
+        yield 0
+        wait_until((tmp_path / "0").exists)  # the result is on its way, and a few more may be drawn before it is here
+        for number in range(1, 7):  # there would be room for all
+            drawn.append(number)
+            time.sleep(0.3)
+            yield number
+
+    with Hierarchy(note, workers=2) as hierarchy:
         results = hierarchy.imap(source())
         assert next(results) == 0
-        assert time.monotonic() - began < 0.9
-        assert list(results) == [1, 2, 3, 4]
+        assert len(drawn) < 6
+        assert list(results) == [1, 2, 3, 4, 5, 6]
 
 
 def test_results_of_large_arrays_take_no_more_memory_than_what_is_under_way() -> None:
@@ -172,30 +193,40 @@ def test_results_of_large_arrays_take_no_more_memory_than_what_is_under_way() ->
 
 
 def test_a_slow_worker_takes_less(tmp_path: Path) -> None:
-    slow = tmp_path / "slow"
+    slow, tally = tmp_path / "slow", tmp_path / "tally"
+    tally.touch()
 
     def work(number: int) -> int:
+        """The first sample of all takes until 200 others are done."""
         try:
             os.close(os.open(slow, os.O_CREAT | os.O_EXCL))
-            work.slow = True  # type: ignore[attr-defined]
+            wait_until(lambda: tally.stat().st_size >= 200)
         except FileExistsError:
-            pass
-        time.sleep(0.05 if getattr(work, "slow", False) else 0.002)
+            with tally.open("ab", buffering=0) as file:
+                file.write(b"x")
+        time.sleep(0.002)
         return os.getpid()
 
     with Hierarchy(work, workers=2) as hierarchy:
-        counts = np.unique(hierarchy.map(range(300)), return_counts=True)[1]
+        counts = np.unique(list(hierarchy.imap_unordered(range(300))), return_counts=True)[1]
     assert len(counts) == 2
-    assert counts.min() < 100
+    assert counts.min() <= 100
 
 
-def test_slow_samples_are_shared_out_evenly() -> None:
+def test_slow_samples_are_shared_out_evenly(tmp_path: Path) -> None:
+    tally = tmp_path / "tally"
+
     def work(number: int) -> int:
-        time.sleep(0.3)
+        """The first of a worker takes until two are begun, the second until four are: of four nobody gets a third."""
+        if number >= 0:
+            work.own = getattr(work, "own", 0) + 1  # type: ignore[attr-defined]
+            with tally.open("ab", buffering=0) as file:
+                file.write(b"x")
+            wait_until(lambda: tally.stat().st_size >= 2 * work.own)  # type: ignore[attr-defined]
         return os.getpid()
 
     with Hierarchy(work, workers=2) as hierarchy:
-        hierarchy.map(range(4))  # both workers are there: one of them may take long to begin
+        await_both(hierarchy, -1)
         assert max(np.unique(hierarchy.map(range(4)), return_counts=True)[1]) == 2
 
 
@@ -411,15 +442,17 @@ def test_a_bad_sample_of_a_job_fails_alone(workers: int, what: str, kind: str, m
 
 
 def test_an_async_function_runs_for_the_samples_of_a_batch_at_the_same_time() -> None:
-    async def wait(number: int) -> float:
-        await asyncio.sleep(0.2)
+    here: list[int] = []
+
+    async def meet(number: int) -> float:
+        here.append(number)
+        async with asyncio.timeout(PATIENCE):
+            while len(here) < 20:  # all others have begun, too
+                await asyncio.sleep(0.001)
         return number / (number - 7)
 
-    with Hierarchy(wait, workers=1, batch_size=20) as hierarchy:
-        hierarchy.map([1])
-        began = time.monotonic()
+    with Hierarchy(meet, workers=1, batch_size=20) as hierarchy:
         results = hierarchy.map(range(20), on_error="return")
-        assert time.monotonic() - began < 2
     failed = results.pop(7)
     assert (failed.kind, failed.index) == ("PROCESS", 7)
     assert results == [number / (number - 7) for number in range(20) if number != 7]
@@ -494,6 +527,8 @@ def test_a_sample_over_its_time_fails_alone() -> None:
 def test_a_sample_that_takes_all_memory_fails_alone() -> None:
     with Hierarchy(misbehave, workers=2, memory=400 << 20) as hierarchy:
         results = hierarchy.map([*range(50), "allocate", *range(50)], on_error="return")
+        # It was that sample alone, so there are as many processes as before.
+        wait_until(lambda: len(supervisor().children()[0].children()) == 2)
     failed = results.pop(50)
     assert (failed.kind, failed.index) == ("OUT_OF_MEMORY", 50)
     assert results == [*range(50), *range(50)]
@@ -679,6 +714,11 @@ def test_samples_of_a_job_that_takes_them_one_by_one_come_in_order() -> None:
 
 def test_an_answer_of_a_job_that_takes_samples_one_by_one_comes_when_it_is_there() -> None:
     class Quick(jobs.Job):
+        def setup(self, context: jobs.Context) -> None:
+            from jobs.node.process import sample_messenger
+
+            vars(sample_messenger)["TICK"] = 3600.0  # when it is time to look what is done, else twice a second
+
         def load(self, sample: Any) -> Any:
             return sample
 
@@ -686,7 +726,4 @@ def test_an_answer_of_a_job_that_takes_samples_one_by_one_comes_when_it_is_there
             return {"double": 2 * item}
 
     with Hierarchy(Quick, workers=1) as hierarchy:
-        hierarchy.map([0])
-        began = time.monotonic()
         assert [hierarchy.map([number])[0]["double"] for number in range(40)] == [2 * number for number in range(40)]
-        assert time.monotonic() - began < 10  # not when it is time to look what is done, twice a second

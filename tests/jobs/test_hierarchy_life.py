@@ -60,6 +60,22 @@ print(results[3], isinstance(results[3], Pair), len(results))
     assert "Pair(a=4, b=9) True 100" in run(tmp_path, text, arguments=filled, stdin=text if stdin else None)
 
 
+def test_a_service_without_streams_that_ignores_the_ends_of_its_children_may_have_one(tmp_path: Path) -> None:
+    text = f"""
+import os, signal
+os.close(0)
+os.close(1)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+{SQUARE}
+with Hierarchy(square, workers=1) as hierarchy:
+    assert hierarchy.map([2, 3]) == [4, 9]
+"""
+    script = Script(tmp_path, text)
+    code, _, err = script.end()
+    assert (code, err) == (0, "")
+    assert script.running() == []
+
+
 def test_lambdas_closures_and_modules_beside_the_script_work(tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("def double(number):\n    return 2 * number\n")
     text = """
@@ -113,7 +129,7 @@ if __name__ == "__main__":
     queue = multiprocessing.get_context("spawn").Queue()
     process = multiprocessing.get_context("spawn").Process(target=child, args=(queue,))
     process.start()
-    print(queue.get(timeout=60))
+    print(queue.get())
     process.join()
 """
     assert run(tmp_path, text) == "[0, 1, 4, 9]\n"
@@ -222,6 +238,7 @@ def test_importing_the_package_is_light() -> None:
 def test_nothing_is_left_when_the_block_ends(tmp_path: Path, end: str) -> None:
     text = f"""{SQUARE}{LEFT}
 import torch
+from tests.support.launcher_runs import wait_until
 before = set(os.listdir("/dev/shm"))
 try:
     with Hierarchy(square, workers=2) as hierarchy:
@@ -229,9 +246,11 @@ try:
         {end}
 except (KeyError, KeyboardInterrupt):
     pass
-print(left(), set(os.listdir("/dev/shm")) - before)
+print(left())
+new = set(os.listdir("/dev/shm")) - before
+wait_until(lambda: not new & set(os.listdir("/dev/shm")))  # those of others, which are on this machine too, go away
 """
-    assert run(tmp_path, text) == "(0, 0, 0) set()\n"
+    assert run(tmp_path, text) == "(0, 0, 0)\n"
 
 
 def test_nothing_is_left_when_one_is_collected_or_never_closed(tmp_path: Path) -> None:

@@ -22,6 +22,11 @@ class _Both(Job):
         return {"y": item}
 
 
+class _Generator(Job):
+    async def process_sample(self, item: Any, seed: int) -> Any:
+        yield {"y": item}
+
+
 class _Awaited(Job):
     async def setup(self, context: Context) -> None: ...
 
@@ -32,7 +37,8 @@ class _Awaited(Job):
 @pytest.mark.parametrize(
     ("job", "message"),
     [
-        (_Plain, "async def process_sample"),
+        (_Plain, "is a plain function; valid: `async def process_sample`"),
+        (_Generator, "is an async generator; valid: `async def process_sample` that returns outputs"),
         (_Both, "keep one of them"),
         (_Awaited, r"_Awaited.setup is `async def`, which goes with process_sample only"),
     ],

@@ -38,6 +38,13 @@ def test_an_object_is_fetched_once_for_all_stages_of_a_folder(tmp_path: Path, st
     other.close()
 
 
+def test_an_object_of_a_long_name_in_any_script_has_a_copy(tmp_path: Path, store: ObjectStore) -> None:
+    name = f"{'画' * 80}.bin"
+    (tmp_path / "bucket" / name).write_bytes(b"x")
+    path = Stage(tmp_path / "stage").path(f"s3://bucket/{name}")
+    assert (path.read_bytes(), path.suffix) == (b"x", ".bin")
+
+
 def test_what_was_not_asked_for_lately_makes_room_but_not_what_a_worker_holds(
     tmp_path: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -233,6 +233,25 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         resolve_model(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "vit", "image_size": 224}, "(of type vit) is a model of images; valid: one of text"),
+        ({"model_type": "whisper", "num_mel_bins": 80, "vocab_size": 51865}, "is a model of sound; valid: one of text"),
+    ],
+)
+def test_a_model_of_images_or_sound_is_refused(tmp_path: Path, config: dict[str, Any], message: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError) as refused:
+        TextEmbedding(str(tmp_path))
+    assert message in str(refused.value)
+
+
+def test_a_model_of_text_that_takes_images_too_is_one_of_text(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"image_size": 224, "text_config": {"vocab_size": 9}}))
+    TextEmbedding(str(tmp_path))
+
+
 def test_a_model_that_cannot_be_had_offline_says_what_to_do(tmp_path: Path) -> None:
     code = """
 from pathlib import Path

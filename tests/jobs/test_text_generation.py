@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from jobs.errors import InputError, ProcessBroken
 from jobs.job import Context
 from jobs.kinds import FailureKind
 from jobs.node.generators import sample_seed
+from jobs.program.argument import Argument
 from jobs.storage.rundir import RunDir
 from tests.support.launcher_runs import ROOT, wait_until, write_config
 from tests.support.patience import PATIENCE
@@ -31,10 +33,17 @@ from tests.support.task_runs import (
     last_end,
     make_run,
     run_task,
+    runs,
     written,
 )
 
 pytest.importorskip("aiohttp")
+from jobs.generation import client as client_module
+from jobs.generation import engine as engine_module
+from jobs.generation import port as port_module
+from jobs.generation.answers import choices_of, outputs_of
+from jobs.generation.engine import FIELDS
+from jobs.generation.port import listeners
 
 ROWS = 40
 JOB = "jobs.text_generation:TextGeneration"
@@ -148,11 +157,10 @@ def test_an_engine_that_cannot_start_ends_the_attempt_with_the_end_of_its_log(
 def test_nothing_is_left_of_an_engine_that_does_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_long: bool
 ) -> None:
-    from jobs.generation import engine as module
     from jobs.text_generation import TextGeneration
 
     tmp, scratch = tmp_path / "tmp", tmp_path / ("long" * 30 if is_long else "scratch")
-    monkeypatch.setattr(module, "_TMP", tmp)
+    monkeypatch.setattr(engine_module, "_TMP", tmp)
     tmp.mkdir()
     scratch.mkdir()
     job = TextGeneration("none", command=["sh", "-c", "echo no room; exit 3", "{port}"], prompt="number {x}")
@@ -165,10 +173,8 @@ def test_nothing_is_left_of_an_engine_that_does_not_start(
 def test_what_a_killed_process_has_left_in_tmp_goes_with_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jobs.generation import engine as module
-
     tmp, scratch = tmp_path / "tmp", tmp_path / ("long" * 30)
-    monkeypatch.setattr(module, "_TMP", tmp)
+    monkeypatch.setattr(engine_module, "_TMP", tmp)
     tmp.mkdir()
     scratch.mkdir()
     left = subprocess.run(
@@ -177,7 +183,7 @@ def test_what_a_killed_process_has_left_in_tmp_goes_with_the_next_one(
         check=True, capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip
     assert Path(left).parent == tmp
-    mine = module._short_folder(scratch)
+    mine = engine_module._short_folder(scratch)
     assert list(tmp.iterdir()) == [mine]
     assert len(str(mine.relative_to(tmp))) < 60
 
@@ -222,8 +228,7 @@ def test_all_who_ask_an_engine_that_hangs_hear_of_it(tmp_path: Path, monkeypatch
     from jobs.generation import client
     from jobs.text_generation import TextGeneration
 
-    for name, seconds in (("_LOOK", 0.1), ("_SILENCE", 0.3)):
-        monkeypatch.setattr(client, name, seconds)
+    monkeypatch.setattr(client, "_LOOK", 0.1)
     job = TextGeneration("none", command=engine(tmp_path, row20="hang"), prompt="number {x}")
 
     async def ask() -> list[Any]:
@@ -231,6 +236,7 @@ def test_all_who_ask_an_engine_that_hangs_hear_of_it(tmp_path: Path, monkeypatch
         try:
             prompts = [[{"role": "user", "content": f"number {row}"}] for row in (1, 20, 21)]
             first = await job.generate(prompts[0], 1)
+            monkeypatch.setattr(client, "_SILENCE", 0.3)  # now: on a loaded machine one that is well is silent as long
             rest = await asyncio.gather(*(job.generate(one, 1) for one in prompts[1:]), return_exceptions=True)
             late = await asyncio.gather(job.generate(prompts[0], 1), return_exceptions=True)
             return [first["text"], *rest, *late]
@@ -263,16 +269,59 @@ def test_as_many_answers_as_a_subclass_asks_for_have_names_of_their_own(tmp_path
     assert [found[f"text_{number}"] for number in range(3)] == [f"best of / 1 / {number}" for number in range(3)]
 
 
-def test_the_engines_of_two_processes_have_ports_of_their_own_and_keys_that_no_argument_shows(tmp_path: Path) -> None:
-    from jobs.generation import engine as engine_module
+def test_the_engines_of_two_processes_have_ports_of_their_own_and_keys_that_no_argument_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = port_module.Port()
+    free = iter([first.number, first.number, first.number + 1])
+    monkeypatch.setattr(port_module, "free_port", free.__next__)
+    second = port_module.Port()
+    assert second.number == first.number + 1
+    first.close()
+    second.close()
+    assert "key" not in FIELDS
 
-    port, claim = engine_module._own_port()
-    with claim, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine_module, "free_port", iter([port, port, port + 1]).__next__)
-        other, second = engine_module._own_port()
-        second.close()
-    assert other == port + 1
-    assert "key" not in engine_module.FIELDS
+
+def test_a_port_at_which_another_users_server_listens_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobs.text_generation import TextGeneration
+
+    job = TextGeneration("none", command=engine(tmp_path, "{port}"), prompt="{x}")
+    users: list[set[int]] = []
+
+    def as_if_of_another(port: int) -> set[int]:
+        users.append(listeners(port))
+        return {12345}
+
+    monkeypatch.setattr(port_module, "listeners", as_if_of_another)
+    with pytest.raises(ProcessBroken, match="another user's server listens at port"):
+        asyncio.run(job.setup(context(tmp_path)))
+    assert users == [{os.getuid()}]
+
+
+@pytest.mark.parametrize("does_heed", [True, False])
+def test_an_engine_that_is_told_to_end_has_time_to_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does_heed: bool
+) -> None:
+    monkeypatch.setattr(engine_module, "_END", PATIENCE if does_heed else 0.1)
+    cleaned = tmp_path / "cleaned"
+    # Longer than what is left by a process that is killed has to end.
+    heed = f'trap "sleep 1; touch {cleaned}; exit 0" TERM' if does_heed else 'trap "" TERM'
+    words = ["sh", "-c", f"{heed}; setsid sleep 1000 & echo $!; while true; do sleep 0.01; done", "{port}"]
+
+    async def start_and_stop() -> int:
+        started = engine_module.Engine([Argument.parse("command", word) for word in words], "", context(tmp_path))
+
+        async def has_said() -> bool:
+            return bool(started._tail)
+
+        await started.start(has_said, PATIENCE)
+        await started.stop()
+        return int(started._tail[0])
+
+    left = asyncio.run(asyncio.wait_for(start_and_stop(), PATIENCE))
+    assert (cleaned.exists(), runs(left)) == (does_heed, False)
 
 
 # --- a server that runs already
@@ -280,10 +329,8 @@ def test_the_engines_of_two_processes_have_ports_of_their_own_and_keys_that_no_a
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    from jobs.generation.engine import free_port
-
-    port = free_port()
-    words = [sys.executable, "-m", "tests.support.fake_engine", str(port)]
+    port = port_module.free_port()
+    words = [sys.executable, "-m", "tests.support.fake_engine", str(port), '{"9": "tell key"}']
     with subprocess.Popen(words, cwd=ROOT) as started:
         wait_until(lambda: _is_open(port))
         yield f"http://127.0.0.1:{port}/v1"
@@ -295,13 +342,18 @@ def _is_open(port: int) -> bool:
         return trying.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_a_server_that_runs_is_asked_and_its_key_is_in_no_file(
+def test_a_server_that_runs_is_asked_and_its_key_is_in_no_file_though_it_says_it(
     tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "very-secret")
-    run = generation(tmp_path / "run", base_url=server, retries=5)
-    assert run_task(run).returncode == 0
-    assert texts(run) == {row: answer(row) for row in range(ROWS)}
+    monkeypatch.setenv("OPENAI_API_KEY", "very-secret\n")
+    run = generation(tmp_path / "run", {"max_failed_samples": 1}, base_url=server, retries=5)
+    done = run_task(run)
+    assert done.returncode == 0
+    assert "very-secret" not in done.stdout + done.stderr
+    assert {row: one.message for row, one in failures(run).items()} == {
+        9: "RequestFailed: HTTP 401 (its key is $OPENAI_API_KEY of the task): not Bearer ***"
+    }
+    assert texts(run) == {row: answer(row) for row in range(ROWS) if row != 9}
     assert not [file for file in run.path.rglob("*") if file.is_file() and b"very-secret" in file.read_bytes()]
 
 
@@ -326,6 +378,9 @@ def test_a_server_that_is_gone_ends_the_attempt_and_no_sample_fails(
         ({"command": ["serve"], "prompt": "{x}"}, "one with {socket} or {port}"),
         ({"command": ["serve", "{sockets}"], "prompt": "{x}"}, "'{sockets}' is not valid; valid: {gpus}"),
         ({"base_url": "host:8000", "prompt": "{x}"}, "one that begins with http://"),
+        ({"base_url": "http://", "prompt": "{x}"}, "base_url: 'http://' is not valid"),
+        ({"base_url": "http://host:port/v1", "prompt": "{x}"}, "base_url: 'http://host:port/v1' is not valid"),
+        ({"base_url": "http://host/v1?key=1", "prompt": "{x}"}, "base_url: 'http://host/v1?key=1' is not valid"),
         ({"base_url": "http://host/v1"}, "give either prompt, a text with fields, or messages"),
         ({"base_url": "http://host/v1", "prompt": "{x}", "sampling": {"seed": 1}}, "'seed' is not valid"),
         ({"base_url": "http://host/v1", "messages": "talk", "chat": False}, "chat: False is not valid"),
@@ -341,3 +396,88 @@ def test_parameters_that_cannot_work_are_refused(params: dict[str, Any], message
     with pytest.raises(InputError) as refused:
         TextGeneration("model", **params)
     assert message in str(refused.value)
+
+
+class Row(dict[str, Any]):
+    index, id = 4, "four"
+
+
+@pytest.mark.parametrize(
+    ("found", "messages"),
+    [
+        ('[{"role": "user", "content": "hi"}]', [{"role": "user", "content": "hi"}]),
+        ([{"role": "user", "content": "hi"}], [{"role": "user", "content": "hi"}]),
+        ("hi", "column 'talk' is no JSON here: Expecting value"),
+        (None, "column 'talk' has no list of messages here, each with role and content"),
+        ("[]", "has no list of messages"),
+        ('{"role": "user"}', "has no list of messages"),
+        ([{"content": "hi"}], "has no list of messages"),
+    ],
+)
+def test_messages_are_a_list_or_json_or_fail_their_row(found: Any, messages: Any) -> None:
+    from jobs.text_generation import TextGeneration
+
+    job: Any = TextGeneration("none", base_url="http://host/v1", messages="talk", system="Be brief.")
+    with pytest.raises(ValueError, match=messages) if isinstance(messages, str) else nullcontext():
+        assert job.load(Row(talk=found)) == [{"role": "system", "content": "Be brief."}, *messages]
+
+
+def test_a_password_in_base_url_is_refused_and_not_repeated() -> None:
+    from jobs.text_generation import TextGeneration
+
+    with pytest.raises(InputError, match=r"the key in \$OPENAI_API_KEY of the task") as refused:
+        TextGeneration("model", base_url="https://me:very-secret@host/v1", prompt="{x}")
+    assert "very-secret" not in str(refused.value)
+
+
+# --- answers
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ([], "gave no answers, but []"),
+        (None, "gave no answers, but null"),
+        ({"error": {"message": "busy"}}, 'gave no answers, but {"error": {"message": "busy"}}'),
+        ({"choices": None}, "gave no answers"),
+        ({"choices": []}, "gave 0 of 1 answers"),
+        ({"choices": [{}]}, "gave an answer without text: {}"),
+        ({"choices": [{"message": None}]}, "gave an answer without text"),
+        ({"choices": [{"message": {"content": 7}}]}, "gave an answer without text"),
+    ],
+)
+def test_an_answer_of_another_form_is_told_as_it_is(answer: Any, message: str) -> None:
+    with pytest.raises(ValueError, match="the server") as refused:
+        outputs_of(choices_of(answer, 1), None, logprobs=False)
+    assert message in str(refused.value)
+
+
+def test_an_answer_that_max_tokens_ended_is_none_of_a_schema(tmp_path: Path, server: str) -> None:
+    from jobs.text_generation import TextGeneration
+
+    job = TextGeneration("none", base_url=server, prompt="{x}", schema={"type": "object"}, sampling={"max_tokens": 1})
+
+    async def ask() -> None:
+        await job.setup(context(tmp_path))
+        try:
+            await job.generate([{"role": "user", "content": "hi"}], 1)
+        finally:
+            await (job.teardown() or asyncio.sleep(0))
+
+    with pytest.raises(ValueError, match="cut off by max_tokens"):
+        asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [("7", 7.0, 8.4), ("86400", 30.0, 36.0), *((no, 0.0, 0.0) for no in (None, "", "soon", "-1", "Wed, 21 Oct 2099"))],
+)
+def test_a_server_that_says_when_is_not_asked_before(asked: str | None, least: float, most: float) -> None:
+    assert least <= client_module._asked_pause(asked) <= most
+
+
+def test_an_answer_may_be_empty_and_lack_counts() -> None:
+    found = outputs_of(
+        choices_of({"choices": [{"message": {"content": None}}]}, 1), {"prompt_tokens": None}, logprobs=True
+    )
+    assert found == {"text": "", "finish_reason": "", "prompt_tokens": 0, "completion_tokens": 0, "logprobs": []}

@@ -99,7 +99,7 @@ def test_an_upload_that_is_ended_leaves_nothing(
     tmp_path: Path, store: ObjectStore, small_parts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploads, "_TICK", 0.01)
-    store.delay = 0.05
+    store.delay = 0.3  # each of three rounds of parts: long enough to be ended in
 
     def tick() -> None:
         if store.uploads and any(store.uploads.values()):

@@ -41,6 +41,7 @@ class Planned:
     """A planned run of 3 shards of 16 rows, and the executor that is to run it."""
 
     def __init__(self, path: Path) -> None:
+        self.folder = path.parent
         self.config: Config = load_config(path)
         self.run: RunDir = make_plan(self.config).run
         self.executor: Executor = choose_executor(self.config.executor)
@@ -61,12 +62,13 @@ class Planned:
 
     def await_commits(self) -> None:
         """Waits until something is done, and somebody is at more."""
-        wait_until(lambda: any(one.beat.done and not one.is_over for one in self.attempts), 90)
+        wait_until(lambda: any(one.beat.done and not one.is_over for one in self.attempts))
 
     def end(self) -> Status:
-        """The status once nothing goes on by itself, and the executor has nothing left of it."""
+        """The status once nothing goes on by itself, and the executor has nothing left of it; a slow one hurries now."""
+        (self.folder / "hurry").touch()
         reader = StatusReader(self.run)
-        wait_until(lambda: reader.read().state != "running", 120)
+        wait_until(lambda: reader.read().state != "running")
         wait_until(lambda: not self.executor.recover(self.run, self.submissions))
         return reader.read()
 
@@ -94,8 +96,8 @@ class ExecutorTests:
 
     @pytest.fixture
     def slow(self, here: None, tmp_path: Path) -> Planned:
-        """A run that takes some seconds, with a commit four times a shard."""
-        return self._planned(tmp_path, delay=0.15)
+        """A run with a commit four times a shard, which takes its time until it is waited for."""
+        return self._planned(tmp_path, delay=0.3, hurry=str(tmp_path / "hurry"))
 
     @pytest.fixture
     def executor(self, here: None) -> Executor:
@@ -235,7 +237,7 @@ class ExecutorTests:
                 killed.add(pid)
             return len(killed) == made.tasks
 
-        wait_until(kill_another, 90)
+        wait_until(kill_another)
         assert slow.end().state == "complete"
         outcome = Outcome.read(slow.run, 1)
         assert outcome

@@ -55,7 +55,8 @@ class Commands:
         return self.say("submit", self.config)
 
     def end(self) -> Mapping[str, Any]:
-        """The status once nothing goes on by itself."""
+        """The status once nothing goes on by itself; from now on a slow one hurries."""
+        (self.config.parent / "hurry").touch()
         reader = StatusReader(self.run)
         wait_until(lambda: reader.read().state != "running")
         return self.tell("status", code=0 if reader.read().state == "complete" else 1)
@@ -77,7 +78,9 @@ def toy(scheduler: MemoryScheduler, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 @pytest.fixture
 def slow(scheduler: MemoryScheduler, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(write_config(tmp_path, params={"delay": 0.05}, executor="memory"), capsys)
+    """A run that takes its time until it is waited for."""
+    params = {"delay": 0.2, "hurry": str(tmp_path / "hurry")}
+    return Commands(write_config(tmp_path, params=params, executor="memory"), capsys)
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ from launcher.probe.choice import choose, choose_size, crowding
 from launcher.probe.config_writer import edited, write_config
 from launcher.probe.machine import find_machine
 from launcher.probe.measurement import Measurement, is_enough, measure, pool
+from launcher.probe.peak_memory import PeakMemory
 from launcher.probe.probe_samples import ProbeSamples
 from launcher.probe.sizes import (
     LONG_TASK,
@@ -46,7 +47,6 @@ from launcher.probe.sizes import (
     time_limit,
     wall_seconds,
 )
-from launcher.probe.tree_memory import tree_memory
 from launcher.probe.trial import Trace, TrialSettings
 from launcher.units import parse_time
 from tests.support import launcher_runs
@@ -246,12 +246,18 @@ sys.stdin.read()
 """
 
 
+def memory_now(pid: int) -> int:
+    memory = PeakMemory(pid)
+    memory.look()
+    return memory.bytes
+
+
 def test_memory_that_processes_share_counts_once() -> None:
     with subprocess.Popen([sys.executable, "-c", MEMORY], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdin
         assert [process.stdout.readline() for _ in range(2)] == [b"ready\n"] * 2
-        found = tree_memory(process.pid)
+        found = memory_now(process.pid)
         process.stdin.close()
     assert 200 << 20 <= found <= 230 << 20
 
@@ -259,7 +265,7 @@ def test_memory_that_processes_share_counts_once() -> None:
 def test_the_memory_of_a_process_that_is_gone_is_none() -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()
-    assert tree_memory(process.pid) == 0
+    assert memory_now(process.pid) == 0
 
 
 # --- the sizes
@@ -575,7 +581,8 @@ def test_workers_are_recommended_where_loading_waits(tmp_path: Path, scratch: Pa
     found = values(done)
     if len(os.sched_getaffinity(0)) > 1:
         assert found["node.workers"] > 0, done.stdout
-    assert 6 < document(done)["measurements"][0]["rate"] < 10.5
+    # A tenth of a second each, and what a loaded machine takes to wake a process.
+    assert 2 < document(done)["measurements"][0]["rate"] < 10.5
     assert document(done)["expected"]["samples"] == 20_000
 
 
@@ -612,7 +619,7 @@ def test_the_time_is_kept_to_and_what_is_known_is_told(tmp_path: Path, scratch: 
         assert f"{seconds} s at most" in process.stdout.readline()
         began = time.monotonic()
         text = process.communicate(timeout=PATIENCE)[0]
-        assert time.monotonic() - began < seconds + 6, "cleaning up comes on top"
+        assert time.monotonic() - began < seconds + 30, "cleaning up comes on top; all samples would take 5000 s"
         if process.returncode == 0:  # on a loaded machine the first time may be too short for any sample
             break
     assert process.returncode == 0, text

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.generation.engine import free_port
+from jobs.generation.port import free_port
 from jobs.kinds import SampleFailureKind
 from jobs.storage.records import Commit, FailedSample
 from jobs.storage.submission import NodeSettings
@@ -231,13 +231,14 @@ def config(folder: Path, job: str, **sections: Any) -> Path:
 
 
 def recommended(folder: Path, seconds: int) -> dict[str, Any]:
-    """Where load keeps it from trying 32 in flight, it gets more time."""
+    """Where load keeps it from trying 32 in flight, or from anything, it gets more time."""
+    found = {}
     for factor in (1, 2, 5):
         done = launcher(folder, "probe", "config.yaml", "--json", "--seconds", factor * seconds)
-        assert done.returncode == 0, done.stderr
-        found = dict(document(done))
-        if any(one["in_flight"] == 32 for one in found["measurements"]):
+        found = dict(document(done)) if done.returncode == 0 else {}
+        if any(one["in_flight"] == 32 for one in found.get("measurements", ())):
             break
+    assert found, done.stderr
     return found
 
 
@@ -248,8 +249,9 @@ def test_samples_in_flight_are_recommended_for_a_job_with_room_for_sixteen(tmp_p
     assert told["node.in_flight"]["value"] == found["chosen"]["in_flight"]
     assert told["node.in_flight"]["value"] in (16, 32), found
     assert "node.batch_size" not in told
-    assert 60 < found["measurements"][0]["rate"] < 85
-    assert 0.1 < found["measurements"][0]["median"] < 0.2
+    first = found["measurements"][0]
+    assert 0.1 < first["median"] < 1, "a tenth of a second, and what a loaded machine takes to wake a process"
+    assert 0.3 < first["rate"] * first["median"] / first["in_flight"] < 1.5
 
 
 @pytest.mark.thorough

@@ -232,7 +232,7 @@ def test_a_run_of_slurm_goes_on_under_slurm(
     before = attempts(run)
     started = launcher(old, "rerun", "slurm")
     assert started.returncode == 0, started.stderr
-    wait_until(lambda: StatusReader(run).read().state != "running", 120)
+    wait_until(lambda: StatusReader(run).read().state != "running")
     assert StatusReader(run).read().state == "complete"
     assert run.submission_numbers() == [1, 2, 3, 4]
     assert_computed_once(run, before)

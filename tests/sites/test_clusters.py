@@ -101,7 +101,7 @@ def federation(site: BringUp) -> SlurmCluster:
     """Two clusters that share their jobs, of which this one has room for a finalize job at most."""
     cluster = site("two-clusters")
     cluster.services.tell("add federation fed clusters=test,other")
-    cluster.wait(lambda: "Synced:Yes" in cluster.run("scontrol", "show", "federation"), 60, "a federation")
+    cluster.wait(lambda: "Synced:Yes" in cluster.run("scontrol", "show", "federation"), "a federation")
     return cluster
 
 
@@ -109,7 +109,7 @@ def fill(cluster: SlurmCluster) -> str:
     """A job that has all of this cluster, so that the other one takes what may go there."""
     options = ("--clusters=test", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 600")
     job = cluster.run("sbatch", "--parsable", *options).partition(";")[0]
-    cluster.wait(lambda: "R" in cluster.run("squeue", "-h", "-j", job, "-o", "%t"), 60, "a full cluster")
+    cluster.wait(lambda: "R" in cluster.run("squeue", "-h", "-j", job, "-o", "%t"), "a full cluster")
     return job
 
 

@@ -48,7 +48,7 @@ def end_by_cron(toy: SlurmRun) -> int:
         codes.append(toy.launcher("run", toy.run.path, "--once").returncode)
         return codes[-1] != GOES_ON
 
-    wait_until(came_to_an_end, 120)
+    wait_until(came_to_an_end)
     return codes[-1]
 
 

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import recv_handle
 from typing import Any
 
 from jobs.node.beacon import Beacon
+from jobs.node.descriptors import receive_descriptor
 from jobs.node.messages import Batch, Deal, Halt, Stop, Worker
 from jobs.node.process.arguments import ProcessArguments
 from jobs.node.supervisor.meter import Reading
@@ -88,7 +88,7 @@ class FakeChild:
                 case Deal():
                     self.hand.update({batch.start: batch for batch in _told_apart(message)})
                 case Worker():
-                    os.close(recv_handle(self.connection))
+                    os.close(receive_descriptor(self.connection))
                     self.workers.add(message.number)
                     self.hand.update({batch.start: batch for batch in message.batches if batch.start in self.hand})
                 case Halt() | Stop():

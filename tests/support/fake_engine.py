@@ -38,6 +38,8 @@ class FakeEngine:
 
     async def chat(self, request: web.Request) -> web.Response:
         body = await request.json()
+        if self.bad.get(body["messages"][-1]["content"].split()[-1]) == "tell key":
+            return web.Response(status=401, text=f"not {request.headers.get('Authorization')}")
         return await self._answer(body, " ".join(message["content"] for message in body["messages"]), chat=True)
 
     async def complete(self, request: web.Request) -> web.Response:
@@ -79,8 +81,6 @@ class FakeEngine:
                 return web.Response(status=429, headers={"Retry-After": "0"})
             case "nonsense":
                 return web.Response(text="<html>")
-            case "key":
-                return None
         return web.Response(status=int(how), text="no such luck")
 
     def _choice(self, prompt: str, body: dict[str, Any], number: int, chat: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import heapq
 import itertools
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,9 +114,15 @@ class MemoryBoard:
     def is_open(self) -> bool:
         return True
 
-    def claims(self) -> list[Claim]:
-        every = sorted(self._world.claims.items())
-        return [claim for name, (time, claim) in every if time <= self._seen() or name in self._tried]
+    def begun(self) -> Mapping[int, list[int]]:
+        found: dict[int, list[int]] = {}
+        for (range_, number), (time, _) in sorted(self._world.claims.items()):
+            if time <= self._seen() or (range_, number) in self._tried:
+                found.setdefault(range_, []).append(number)
+        return found
+
+    def claims(self, range_: int, numbers: Iterable[int]) -> list[Claim]:
+        return [self._world.claims[range_, number][1] for number in numbers]
 
     def has(self, range_: int, number: int) -> bool:
         found = self._world.claims.get((range_, number))

@@ -188,11 +188,16 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports in a row that nobody listens on, below those that the kernel gives to outgoing connections."""
-    for first in random.sample(range(20000, 30000, count), 100):
+    """Ports in a row that nobody listens on, below those that the kernel gives to outgoing connections.
+
+    Each of pytest's workers has 500 of its own: what one has found free, another must not take before it is used.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 20
+    own = range(20000 + 500 * worker, 20500 + 500 * worker - count, count)
+    for first in random.sample(own, len(own)):
         ports = list(range(first, first + count))
         with ExitStack() as stack, suppress(OSError):
             for port in ports:
                 stack.enter_context(socket.socket()).bind(("", port))
             return ports
-    raise ClusterError(f"no {count} free ports in a row between 20000 and 30000")
+    raise ClusterError(f"no {count} free ports in a row from {own.start} to {own.stop}")

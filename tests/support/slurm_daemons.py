@@ -52,7 +52,7 @@ class Daemons:
         daemon = self._started.pop(name, None)
         for process in self.processes(name):
             process.terminate()
-        self.wait(lambda: not self.processes(name), 30, f"{name} ends", name)
+        self.wait(lambda: not self.processes(name), f"{name} ends", name)
         if daemon:
             daemon.wait()
 
@@ -103,7 +103,7 @@ class Daemons:
         owners = (f"SLURM_TEST_DAEMON={name}", f"SLURMD_NODENAME={name}")
         return f"SLURM_CONF={conf}" in environment and any(owner in environment for owner in owners)
 
-    def wait(self, predicate: Callable[[], object], timeout: float, what: str, daemon: str) -> None:
+    def wait(self, predicate: Callable[[], object], what: str, daemon: str, timeout: float = PATIENCE) -> None:
         """Poll until the predicate is true.
 
         Raises ClusterError, with the end of the daemon's log, after `timeout` seconds or if the daemon dies.

@@ -175,8 +175,8 @@ class SlurmRun:
     def node_of(self, element: str) -> str:
         return self.slurm.run("squeue", "-h", "-o", "%N", "-j", element).strip()
 
-    def await_state(self, element: str, state: str, seconds: float = PATIENCE) -> None:
-        self.wait(lambda: self.slurm.job_states(element).get(element) == state, seconds)
+    def await_state(self, element: str, state: str) -> None:
+        self.wait(lambda: self.slurm.job_states(element).get(element) == state)
 
     def resume(self, element: str) -> None:
         """Lets an element that was requeued start without its wait."""

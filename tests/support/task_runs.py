@@ -21,7 +21,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings, Submission
-from tests.support.launcher_runs import ROOT
+from tests.support.launcher_runs import ROOT, wait_until
 from tests.support.patience import PATIENCE
 
 
@@ -171,6 +171,11 @@ def results(run: RunDir, shard: int = 0) -> dict[str, np.ndarray]:
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those that still run; zombies that nobody waits for are dead."""
     return [process for process in processes if _runs(process)]
+
+
+def await_end(processes: list[psutil.Process]) -> None:
+    """Waits until none of them runs: who is killed or told to leave needs a CPU for it, for which others wait as well."""
+    wait_until(lambda: not alive(processes))
 
 
 def runs(pid: int) -> bool:

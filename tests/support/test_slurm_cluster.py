@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.slurm_cluster import SlurmCluster, slurm_missing
+from tests.support.patience import PATIENCE
 from tests.support.slurm_conf import Site
 from tests.support.slurm_daemons import ClusterError
 
@@ -30,9 +31,9 @@ def log_of(folder: Path, element: str) -> str:
     return (folder / f"{element}.log").read_text()
 
 
-def wait_for(slurm: SlurmCluster, job_id: str, state: str, *, timeout: float = 30) -> None:
+def wait_for(slurm: SlurmCluster, job_id: str, state: str, *, timeout: float = PATIENCE) -> None:
     """Wait until the job, or every element of the array, is in the state."""
-    slurm.wait(lambda: set(slurm.job_states(job_id).values()) == {state}, timeout, f"job {job_id} is {state}")
+    slurm.wait(lambda: set(slurm.job_states(job_id).values()) == {state}, f"job {job_id} is {state}", timeout)
 
 
 def accounted(slurm: SlurmCluster, job_id: str, *fields: str) -> list[list[str]]:
@@ -65,7 +66,7 @@ def test_an_array_spreads_over_the_nodes_and_its_peak_memory_is_accounted(
     def rows() -> list[list[str]]:
         return [row for row in accounted(clean_slurm, job_id, "NodeList", "MaxRSS") if row[1]]
 
-    clean_slurm.wait(lambda: len(rows()) == 8, 30, "the peak memory of 8 batch steps")
+    clean_slurm.wait(lambda: len(rows()) == 8, "the peak memory of 8 batch steps")
     assert {node for node, _ in rows()} == {"n1", "n2", "n3", "n4"}
     assert all(re.fullmatch(r"[1-9][\d.]*[KM]", peak) for _, peak in rows()), rows()
 
@@ -88,7 +89,7 @@ def test_an_urgent_job_requeues_one_of_main_which_then_runs_again(clean_slurm: S
     wait_for(clean_slurm, preempted, "RUNNING")
     urgent = submit(clean_slurm, tmp_path, "true", "--partition=urgent", "--nodelist=n1", "--exclusive")
     wait_for(clean_slurm, urgent, "COMPLETED")
-    clean_slurm.wait(lambda: clean_slurm.start_now(preempted), 30, "the preempted job can start again")
+    clean_slurm.wait(lambda: clean_slurm.start_now(preempted), "the preempted job can start again")
     wait_for(clean_slurm, preempted, "COMPLETED")
     assert accounted(clean_slurm, preempted, "State")[0] == ["PREEMPTED"]
     assert re.findall(r"restarts=(\S+)", log_of(tmp_path, f"{preempted}_0")) == ["none", "1"]
@@ -99,12 +100,12 @@ def test_a_dead_node_fails_or_requeues_its_jobs_and_can_return(clean_slurm: Slur
     requeued = submit(clean_slurm, tmp_path, script, "--nodelist=n2")
     failed = submit(clean_slurm, tmp_path, "sleep 300", "--nodelist=n2", "--no-requeue")
     wait_for(clean_slurm, failed, "RUNNING")
-    clean_slurm.wait(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), 30, "it runs")
+    clean_slurm.wait(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "it runs")
     pid = int((tmp_path / "pid").read_text())
     assert alive(pid)
     clean_slurm.kill_node("n2")
     assert not alive(pid)
-    wait_for(clean_slurm, failed, "NODE_FAIL", timeout=75)
+    wait_for(clean_slurm, failed, "NODE_FAIL")
     wait_for(clean_slurm, requeued, "PENDING")
     clean_slurm.restart_node("n2")
     clean_slurm.start_now(requeued)
@@ -116,7 +117,7 @@ def test_a_dead_node_that_is_noticed_fails_its_jobs_at_once(clean_slurm: SlurmCl
     job_id = submit(clean_slurm, tmp_path, "sleep 300", "--nodelist=n3", "--no-requeue")
     wait_for(clean_slurm, job_id, "RUNNING")
     clean_slurm.kill_node("n3", noticed=True)
-    wait_for(clean_slurm, job_id, "NODE_FAIL", timeout=10)
+    wait_for(clean_slurm, job_id, "NODE_FAIL", timeout=30)  # SlurmdTimeout would take longer
     clean_slurm.restart_node("n3")
     after = submit(clean_slurm, tmp_path, "true", "--nodelist=n3")
     wait_for(clean_slurm, after, "COMPLETED")
@@ -173,7 +174,7 @@ def test_jobs_outlive_a_restart_of_the_controller_and_of_accounting(clean_slurm:
 
 def test_a_wait_in_vain_quotes_the_log(clean_slurm: SlurmCluster) -> None:
     with pytest.raises(ClusterError, match=r"not within 0 s: a miracle\n.*slurmctld\.log ends:\n.*slurmctld: "):
-        clean_slurm.wait(lambda: False, 0, "a miracle")
+        clean_slurm.wait(lambda: False, "a miracle", 0)
 
 
 def test_a_folder_in_use_is_refused_and_left_as_it_is(slurm: SlurmCluster) -> None:
@@ -210,7 +211,7 @@ def test_two_clusters_run_side_by_side_and_stop_leaves_no_process(
     assert "Invalid job array specification" in refused.value.stderr
     job_id = submit(other_slurm, tmp_path, "trap '' TERM; setsid sleep 300 & wait")
     wait_for(other_slurm, job_id, "RUNNING")
-    other_slurm.wait(lambda: "sleep" in {process.name() for process in other_slurm.processes()}, 30, "it sleeps")
+    other_slurm.wait(lambda: "sleep" in {process.name() for process in other_slurm.processes()}, "it sleeps")
     processes = other_slurm.processes()
     names = {process.name() for process in processes}
     assert names >= {"munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "slurmstepd", "sleep"}

@@ -16,7 +16,7 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from tests.support.patience import PATIENCE
-from tests.support.task_runs import content, done_rows, make_run, run_task, write_submission
+from tests.support.task_runs import await_end, content, done_rows, make_run, run_task, write_submission
 
 QUICK = """
 import os, sys
@@ -67,8 +67,8 @@ class WorkerArray:
         for process in everyone:
             with suppress(psutil.NoSuchProcess):  # some end with the one before them, or by themselves
                 process.kill()
-        psutil.wait_procs(everyone, 10)
-        self.codes(10)
+        self.codes()
+        await_end(everyone)
 
 
 def tree(worker: psutil.Popen) -> list[psutil.Process]:

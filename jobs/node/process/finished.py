@@ -7,7 +7,7 @@ from jobs.kinds import SampleFailureKind
 from jobs.node.backend import Backend, ResultWriter
 from jobs.node.batches import BatchWork
 from jobs.node.messages import Batch, Loaded, Piece
-from jobs.node.process.sample_runner import Outcome
+from jobs.node.process.sample_runner import SampleOutcome
 from jobs.storage.records import Commit
 from jobs.storage.sample_outputs import of_one_row, size_of
 
@@ -30,7 +30,7 @@ class Finished:
         self._bytes = 0
         self._order: list[int] = []
 
-    def add(self, batch: Batch, outcome: Outcome) -> None:
+    def add(self, batch: Batch, outcome: SampleOutcome) -> None:
         """What became of a sample of this batch."""
         self._order.append(outcome.row)
         if outcome.failure is None and self._joins:
@@ -53,7 +53,7 @@ class Finished:
         is_awaited = bool(self._whole) and not self._joins
         return is_awaited or len(self._rows) >= _ROWS or self._bytes >= _BYTES
 
-    def _keep(self, work: BatchWork, outcome: Outcome) -> None:
+    def _keep(self, work: BatchWork, outcome: SampleOutcome) -> None:
         row, failure = outcome.row, outcome.failure
         if failure is None:
             loaded = Loaded(Piece(row, row, row + 1), range(row, row + 1), None, ())
@@ -82,7 +82,7 @@ class Finished:
             commits += self._writer.store_rows(rows) if rows else ()
         except (OutputError, ValueError, TypeError, MemoryError):
             for row, results, *seconds in rows:
-                self._keep(BatchWork(Batch(row, row + 1), 1), Outcome(row, results, None, *seconds))
+                self._keep(BatchWork(Batch(row, row + 1), 1), SampleOutcome(row, results, None, *seconds))
         whole, self._whole = self._whole, []
         if rows and whole:
             # As they came: failures that lie between good samples are no streak.

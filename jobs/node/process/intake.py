@@ -10,7 +10,7 @@ from jobs.node.messages import Batch, Loaded, Piece
 from jobs.node.process.item_size import item_size
 from jobs.node.process.job_runner import Fetch
 from jobs.node.process.pool import SHARE, Inline, PieceSource
-from jobs.node.process.sample_runner import Item, Outcome, SampleRunner
+from jobs.node.process.sample_runner import Item, SampleOutcome, SampleRunner
 from jobs.node.worker.loading import failed_piece
 from jobs.storage.records import FailedSample
 
@@ -37,7 +37,7 @@ class Intake:
         in_flight: int,
         memory: int,
         clock: Callable[[], float],
-        settle: Callable[[Outcome], None],
+        settle: Callable[[SampleOutcome], None],
     ) -> None:
         self._backend = backend
         self._source = source
@@ -84,7 +84,7 @@ class Intake:
             self._batches |= dict.fromkeys(range(batch.start, batch.stop), batch)
             self._load(batch.start, batch.stop, known, batch.most)
             for sample in known.values():
-                self._settle(Outcome(sample.row, None, sample))
+                self._settle(SampleOutcome(sample.row, None, sample))
 
     def _load(self, start: int, stop: int, skip: Collection[int], most: int) -> None:
         """Has the rows loaded, in pieces, but for those in ``skip``."""
@@ -113,7 +113,7 @@ class Intake:
         rows = [row for row in range(piece.start, piece.stop) if row in self._batches and row not in piece.skip]
         for row in rows:
             if row in known:
-                self._settle(Outcome(row, None, known[row]))
+                self._settle(SampleOutcome(row, None, known[row]))
         alone = any(batch.most == 1 and batch.start < piece.stop and piece.start < batch.stop for batch in batches)
         left = [row for row in rows if row not in known]
         if alone:
@@ -144,7 +144,7 @@ class Intake:
         if self._loads_here:
             self._note_load(loaded.piece, self._clock() - began, runner)
         for sample in loaded.failed:
-            self._settle(Outcome(sample.row, None, sample))
+            self._settle(SampleOutcome(sample.row, None, sample))
         size, items, failure = self._source.size(loaded), list[Any](), loaded.error
         try:
             if loaded.rows and failure is None:
@@ -173,7 +173,7 @@ class Intake:
         """A piece could not be loaded as a whole: its halves are."""
         rows = [row for row in loaded.rows if row in self._batches]
         if len(loaded.rows) == 1:
-            self._settle(Outcome(failure.row, None, failure))
+            self._settle(SampleOutcome(failure.row, None, failure))
         elif rows:
             middle = rows[len(rows) // 2]
             skip = set(range(rows[0], rows[-1] + 1)).difference(rows)

@@ -16,7 +16,7 @@ from jobs.node.worker.loading import failed_sample, print_traceback
 from jobs.storage import counts
 from jobs.storage.blocks import BlockWriter
 from jobs.storage.outputs import Columns, check_form, to_columns
-from jobs.storage.records import Block, Commit, FailedSample, JobSpec, Layout
+from jobs.storage.records import Commit, FailedSample, JobSpec, Layout
 from jobs.storage.rundir import RunDir
 from jobs.storage.sample_columns import MoreColumns
 from jobs.storage.sample_ids import SampleIds
@@ -110,22 +110,20 @@ class BatchWriter:
         self._layout: Layout | None = None
 
     def keep(self, results: Columns, loaded: Loaded, work: BatchWork) -> None:
-        self._check(results, work)
-        work.add(loaded.piece, loaded.rows, results)
-
-    def _check(self, columns: Columns, work: BatchWork) -> None:
         """Raises OutputError where outputs differ from the layout, or from the batch's, which may say what it leaves open.
 
         So the parts of a batch go together, and what ``store`` has against them is always something new about the layout.
         """
         for outputs in (self._layout.outputs if self._layout else (), work.forms()):
             if outputs:
-                check_form(columns, outputs)
+                check_form(results, outputs)
+        work.add(loaded.piece, loaded.rows, results)
 
     def store(self, work: BatchWork) -> Commit:
         """Raises OutputError where the run has another layout."""
         columns = work.columns()
-        blocks = self._append(columns) if columns else ()
+        # What was kept before there was a layout was checked against itself alone.
+        blocks = self._blocks.append(self._layout_of(columns), columns) if columns else ()
         failed = tuple(sorted(work.failed.values(), key=lambda sample: sample.row))
         split = work.split or bool(failed)
         sums = counts.of_batch(columns, self._counted)
@@ -146,10 +144,6 @@ class BatchWriter:
             Commit(row, row + 1, own, (), False, seconds, counted, load_seconds)
             for (row, _, seconds, load_seconds), own, counted in zip(rows, blocks, sums, strict=True)
         ]
-
-    def _append(self, columns: Columns) -> tuple[Block, ...]:
-        # What was kept before there was a layout was checked against itself alone.
-        return self._blocks.append(self._layout_of(columns), columns)
 
     def _layout_of(self, columns: Columns) -> Layout:
         """The run's layout, which these columns are of; raises OutputError where they are not."""

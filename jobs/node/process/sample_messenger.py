@@ -20,7 +20,7 @@ from jobs.node.messages import Broken, Deal, Done, Halt, Halted, Hungry, Lost, R
 from jobs.node.process.finished import Finished
 from jobs.node.process.intake import Intake
 from jobs.node.process.pool import PieceSource
-from jobs.node.process.sample_runner import TICK, Outcome, SampleRunner
+from jobs.node.process.sample_runner import TICK, SampleOutcome, SampleRunner
 from jobs.node.process.switchboard import Switchboard
 from jobs.node.worker.loading import broken
 
@@ -68,7 +68,7 @@ class SampleMessenger:
 
     def _turn(self, what: Callable[[], None]) -> None:
         """Does something, and then what follows from it; whatever it raises ends the process."""
-        if self.ended:
+        if self.ended is not None:
             return
         self._border.come_back()
         try:
@@ -91,7 +91,7 @@ class SampleMessenger:
         self._loop.stop()
 
     def _tick(self) -> None:
-        if not self.ended:
+        if self.ended is None:
             self._loop.call_later(TICK, self._turn, self._tick)
             self._runner.tick()
             self._intake.expect(self._settled / TICK)
@@ -106,7 +106,7 @@ class SampleMessenger:
         self._turn(lambda: None)
 
     def _advance(self) -> None:
-        if not self.ended:
+        if self.ended is None:
             self._take()
             for outcome in self._runner.collect():
                 self._settle(outcome)
@@ -175,7 +175,7 @@ class SampleMessenger:
 
     # --- what is done
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _settle(self, outcome: SampleOutcome) -> None:
         """Keeps what became of a sample, unless Halt has dropped it."""
         batch = self._intake.finish(outcome.row)
         if batch is not None:

@@ -1,6 +1,7 @@
 """SampleProcess: a device process whose Job takes samples one by one: messenger and runner in one event loop."""
 
 import asyncio
+import contextvars
 import inspect
 import os
 from collections.abc import Callable
@@ -28,13 +29,14 @@ _CLEAN_UP = 0.5
 def begin(
     job: Job, arguments: ProcessArguments, connection: Connection, beacon: Beacon, border: Border
 ) -> "Callable[[], SampleProcess]":
-    """Sets up the Job, in the loop that its samples will run in."""
+    """Sets up the Job, in the loop that its samples will run in; what it sets of context variables, each of them has."""
     if not arguments.workers and inspect.iscoroutinefunction(job.load):
         raise TypeError("load is `async def`: with process_sample it needs pool workers (node.workers: 1 or more)")
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    finish(job.setup(arguments.child.context), loop)
-    return lambda: SampleProcess(job, arguments, connection, beacon, border, loop)
+    variables = contextvars.copy_context()
+    finish(variables.run(job.setup, arguments.child.context), loop, variables)
+    return lambda: SampleProcess(job, arguments, connection, beacon, border, loop, variables)
 
 
 class SampleProcess:
@@ -48,11 +50,13 @@ class SampleProcess:
         beacon: Beacon,
         border: Border,
         loop: asyncio.AbstractEventLoop,
+        variables: contextvars.Context,
     ) -> None:
         child, context = arguments.child, arguments.child.context
         self._job = job
         self._connection = connection
         self._loop = loop
+        self._variables = variables
         source: PieceSource
         if arguments.workers:
             source = Pool(connection.send, Stay(), arguments.memory)
@@ -73,12 +77,14 @@ class SampleProcess:
             context.in_flight,
             child.sample_timeout,
             self._messenger.on_outcome,
+            variables,
         )
 
     def run(self) -> None:
         """Until the supervisor says Stop or goes away, or the process can do no more."""
         self._messenger.start(self._runner)
-        self._loop.run_forever()
+        while self._messenger.ended is None:  # a Job may stop the loop, as it would one of its own
+            self._loop.run_forever()
         ended = self._messenger.ended
         self._source.stop()  # the workers follow as their pipes close
         if isinstance(ended, Broken):
@@ -87,7 +93,7 @@ class SampleProcess:
         if isinstance(ended, Lost):
             leave_soon(STOPPED)
         self._loop.run_until_complete(self._runner.end(_CLEAN_UP))
-        tear_down(self._job, self._loop)
+        self._variables.run(tear_down, self._job, self._loop)
         if isinstance(ended, Lost):
             os._exit(STOPPED)
         leave()

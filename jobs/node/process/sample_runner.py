@@ -5,6 +5,7 @@ whatever batch it is of, so that a long one holds up nobody.
 """
 
 import asyncio
+import contextvars
 import gc
 import sys
 from collections import deque
@@ -44,7 +45,7 @@ class Item(NamedTuple):
     load_seconds: float = 0.0
 
 
-class Outcome(NamedTuple):
+class SampleOutcome(NamedTuple):
     """What became of a sample: what it returned, as its backend has it, or why it failed."""
 
     row: int
@@ -79,6 +80,7 @@ class SampleRunner:
         in_flight: int,
         sample_timeout: float,
         on_outcome: Callable[[], None],
+        variables: contextvars.Context,
     ) -> None:
         self._job = job
         self._backend = backend
@@ -88,6 +90,7 @@ class SampleRunner:
         self._in_flight = in_flight
         self._timeout = sample_timeout
         self._on_outcome = on_outcome
+        self._variables = variables
         self._kernel_kills = KernelKills()
         self._clock = RunningTime()
         self._held_up = 0.0
@@ -96,7 +99,7 @@ class SampleRunner:
         self._flights: dict[int, _Flight] = {}
         self._limited = 0
         self._is_closed = False
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[SampleOutcome] = []
         self._told = False
         # Coroutines that would not be cancelled; the event loop itself has weak references only.
         self._left_behind: set[asyncio.Task[None]] = set()
@@ -118,7 +121,7 @@ class SampleRunner:
             self.bytes += item.size
         self._begin_more()
 
-    def collect(self) -> list[Outcome]:
+    def collect(self) -> list[SampleOutcome]:
         """What became of samples since it was last asked."""
         found, self._outcomes, self._told = self._outcomes, [], False
         return found
@@ -184,14 +187,16 @@ class SampleRunner:
         flight = _Flight(item, self._table.begin(item.row), self._now)
         self._flights[item.row] = flight
         self._limited += item.most > 0
-        flight.task = self._loop.create_task(self._process(flight))
+        # With context variables as the Job's setup has left them, and not those of the sample whose end this is. Not as the
+        # loop makes tasks: a Job may have it begin them at once.
+        flight.task = asyncio.Task(self._process(flight), loop=self._loop, context=self._variables.copy())
 
     async def _process(self, flight: _Flight) -> None:
         try:
             await self._run(flight)
         except Exception as problem:  # what a Job raised may itself raise when it is looked at; the loop would not tell
             row = flight.item.row
-            self._end(flight, Outcome(row, None, untold(row, SampleFailureKind.PROCESS, problem)))
+            self._end(flight, SampleOutcome(row, None, untold(row, SampleFailureKind.PROCESS, problem)))
 
     async def _run(self, flight: _Flight) -> None:
         row = flight.item.row
@@ -214,7 +219,7 @@ class SampleRunner:
             failure = self._failure(flight, error)
             if self.broken:
                 return
-        self._end(flight, Outcome(row, results, failure, self._loop.time() - began, flight.item.load_seconds))
+        self._end(flight, SampleOutcome(row, results, failure, self._loop.time() - began, flight.item.load_seconds))
 
     def _may_fit_alone(self, flight: _Flight, error: BaseException) -> bool:
         """Whether memory ran out while others had some of it: then the sample is begun once more, with none beside it."""
@@ -255,7 +260,7 @@ class SampleRunner:
             if not self._told:
                 self._tell()
 
-    def _end(self, flight: _Flight, outcome: Outcome | None = None) -> None:
+    def _end(self, flight: _Flight, outcome: SampleOutcome | None = None) -> None:
         """The sample is not in flight any more; of one that was left behind, that was told before."""
         row, _, size, most, _ = flight.item
         if self._flights.get(row) is not flight:
@@ -292,4 +297,4 @@ class SampleRunner:
         failed = (
             FailedSample(row, SampleFailureKind.SAMPLE_TIMEOUT, too_long(self._timeout)) if flight.is_late else None
         )
-        self._end(flight, Outcome(row, None, failed, self._timeout, flight.item.load_seconds) if failed else None)
+        self._end(flight, SampleOutcome(row, None, failed, self._timeout, flight.item.load_seconds) if failed else None)

@@ -7,9 +7,9 @@ import selectors
 from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import recv_handle
 from typing import Any
 
+from jobs.node.descriptors import receive_descriptor
 from jobs.node.messages import Allocate, Allocated, Batch, Piece, Worker
 from jobs.node.process.pool import PieceSource, Pool
 
@@ -88,7 +88,7 @@ class Switchboard:
         pool = self._source
         assert isinstance(pool, Pool)
         # Taken from the pipe at once, whatever else is under way: it follows the message.
-        connection = Connection(recv_handle(self._connection))
+        connection = Connection(receive_descriptor(self._connection))
         self._forget_worker(message.number)
         self._worker_pipes[message.number] = connection
         self.listen_to(connection, lambda events: self._hear_worker(pool, message.number, connection, events))

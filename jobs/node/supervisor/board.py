@@ -3,6 +3,9 @@
 What is read here may be seconds old, and is only ever used to save work.
 """
 
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import Protocol
 
 from jobs.machine.process_identity import ProcessIdentity
@@ -18,8 +21,11 @@ class Board(Protocol):
     def is_open(self) -> bool:
         """Whether the submission goes on."""
 
-    def claims(self) -> list[Claim]:
-        """All claims; one that is not written yet covers no row so far, but its number is gone."""
+    def begun(self) -> Mapping[int, list[int]]:
+        """The numbers of all claims, by range."""
+
+    def claims(self, range_: int, numbers: Iterable[int]) -> list[Claim]:
+        """These of a range; one that is not written yet covers no row so far, but its number is gone."""
 
     def has(self, range_: int, number: int) -> bool:
         """Whether there is such a claim, or the submission has ended; cheap."""
@@ -46,9 +52,13 @@ class FileBoard:
     def is_open(self) -> bool:
         return self._folder.is_open()
 
-    def claims(self) -> list[Claim]:
+    def begun(self) -> Mapping[int, list[int]]:
         self._folder.refresh()
-        return [self._claim(*name) for name in sorted({*self._folder.names(), *self._claims})]
+        names = {*self._folder.names(), *self._claims}
+        return {range_: [number for _, number in some] for range_, some in groupby(sorted(names), itemgetter(0))}
+
+    def claims(self, range_: int, numbers: Iterable[int]) -> list[Claim]:
+        return [self._claim(range_, number) for number in numbers]
 
     def _claim(self, range_: int, number: int) -> Claim:
         claim = self._claims.get((range_, number)) or self._folder.read_one(range_, number)

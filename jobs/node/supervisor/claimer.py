@@ -6,11 +6,11 @@ It decides on what it last read of them, so it may be wrong; then a claim fails,
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from jobs.node.supervisor.board import Board, FileBoard
-from jobs.node.supervisor.takeover import Pace, Rest, Stretch, inherited, split
+from jobs.node.supervisor.takeover import IdlePace, Rest, Stretch, inherited, split
 from jobs.storage.attempts import Attempt
 from jobs.storage.claims import Claim, holdings
 from jobs.storage.plans import Plan
@@ -18,7 +18,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from jobs.storage.submission import Submission
 
-# How many others are looked at in one go, and how often a claim is tried before waiting.
+# How many ranges are looked at in one go, and how often a claim is tried before waiting.
 _LOOKED_AT = 16
 _TRIES = 4
 # A claim is written in milliseconds; seconds.
@@ -90,6 +90,7 @@ class Claimer:
         self._clock = clock
         self._dice = random.Random(attempt)
         self._own = deque(range(worker, len(self._ranges), submission.workers))
+        self._begun: Mapping[int, list[int]] = {}
         self._known: dict[str, Attempt] = {}
         self._watches: dict[str, _Watch] = {}
         self._looking_since: float | None = None
@@ -103,21 +104,22 @@ class Claimer:
 
         ``rate`` is rows a second, 0 where nothing was done yet; ``setup``, the seconds until work could begin.
         """
-        found = self._next(Pace(rate, setup if rate or setup else None))
+        found = self._next(IdlePace(rate, setup if rate or setup else None))
         if isinstance(found, Claim):
             self._watches.clear()
             self._looking_since = None
         return found
 
-    def _next(self, pace: Pace) -> Claim | float | None:
+    def _next(self, pace: IdlePace) -> Claim | float | None:
         while self._own:
             if claim := self._take(self._whole(self._own.popleft())):
                 return claim
         for _ in range(_TRIES):
             if not self._board.is_open():
                 return None
-            self._rest.learn_claims(self._board.claims())
-            wish = self._unclaimed() or self._unwritten() or self._of_another(pace)
+            self._begun = self._board.begun()
+            self._look([self._attempt])
+            wish = self._unclaimed() or self._of_another(pace)
             if not isinstance(wish, Claim):
                 return wish
             if claim := self._take(wish):
@@ -134,35 +136,43 @@ class Claimer:
     def _unclaimed(self) -> Claim | None:
         """A range that nobody has begun: any, for others look for one at the same time."""
         free = [
-            number
-            for number, (start, stop) in enumerate(self._ranges)
-            if start < stop and not self._rest.is_claimed(number)
+            number for number, (start, stop) in enumerate(self._ranges) if start < stop and number not in self._begun
         ]
         return self._whole(self._dice.choice(free)) if free else None
 
-    def _unwritten(self) -> Claim | None:
+    def _of_another(self, pace: IdlePace) -> Claim | float | None:
+        """The best of what others have left of some ranges; else how long to wait, or None: leave.
+
+        Those first of which it is not known yet how they are. If each attempt read all claims, that would be the square of
+        their number.
+        """
+        undone = self._undone()
+        some = self._dice.sample(undone, len(undone))
+        some.sort(key=self._is_settled)
+        some = some[:_LOOKED_AT]
+        self._look_at(some)
+        return self._unwritten(some) or self._best(self._left(some), pace) or self._wait(self._undone())
+
+    def _undone(self) -> list[int]:
+        """The ranges of which rows are left, as far as is known."""
+        return [number for number in self._begun if self._rest.rows.within(*self._ranges[number])]
+
+    def _unwritten(self, some: Collection[int]) -> Claim | None:
         """A range whose claims have stayed empty, or are damaged: whoever began to write them has died, and nobody has it."""
-        now, rows = self._clock(), self._rest.rows
-        seen = [n for n, pair in enumerate(self._ranges) if self._rest.is_unwritten(n) and rows.within(*pair)]
+        now = self._clock()
+        seen = [number for number in {*self._empty_since, *some} if self._rest.is_unwritten(number)]
         self._empty_since = {number: self._empty_since.get(number, now) for number in seen}
-        overdue = [number for number, since in self._empty_since.items() if now - since >= _UNWRITTEN]
+        overdue = [number for number in some if now - self._empty_since.get(number, now) >= _UNWRITTEN]
         if not overdue:
             return None
         number = self._dice.choice(overdue)
         return replace(self._whole(number), number=self._rest.next_number(number))
 
-    def _of_another(self, pace: Pace) -> Claim | float | None:
-        """The best of what some others have left; else how long to wait, or None: leave."""
-        some = self._look_at_some()
-        left = self._left()
-        near = [stretch for stretch in left if stretch.claim.attempt in some]
-        return self._best(near, pace) or self._wait(left)
+    def _left(self, ranges: Iterable[int]) -> list[Stretch]:
+        """What others have of these and nobody has done, as far as is known."""
+        return [stretch for stretch in self._rest.stretches(ranges) if stretch.claim.attempt != self._attempt]
 
-    def _left(self) -> list[Stretch]:
-        """What others have and nobody has done, as far as is known."""
-        return [stretch for stretch in self._rest.stretches() if stretch.claim.attempt != self._attempt]
-
-    def _best(self, near: Iterable[Stretch], pace: Pace) -> Claim | None:
+    def _best(self, near: Iterable[Stretch], pace: IdlePace) -> Claim | None:
         """What nobody works at comes first, and then the most."""
         margin = self._interval + 2 * self.look
         over, at_work = [], []
@@ -176,29 +186,23 @@ class Claimer:
         best = max(offers, key=lambda claim: claim.stop - claim.start, default=None)
         return replace(best, attempt=self._attempt) if best else None
 
-    def _wait(self, left: Collection[Stretch]) -> float | None:
+    def _wait(self, undone: Collection[int]) -> float | None:
         now = self._clock()
         if self._looking_since is None:
             self._looking_since = now
-        if self._empty_since:
-            return self._timing.look
-        holders = {stretch.claim.attempt for stretch in left}
         patience = max(self._timing.patience, 2 * self._silence)
-        if now - self._looking_since > patience or all(map(self._is_settled, holders)):
+        if now - self._looking_since > patience or all(map(self._is_settled, undone)):
             return None
-        seconds = min(_LONGEST_WAIT, self._timing.look * max(1.0, len(holders) / _CROWD))
+        seconds = min(_LONGEST_WAIT, self.look)
         return min(seconds, max(_SHORTEST_WAIT, now - self._looking_since))  # at first often: short runs end soon
 
     # --- looking at others
 
-    def _look_at_some(self) -> set[str]:
-        """Reads the last beats of some who have work left, those first of whom it is not known yet how they are."""
-        holders = sorted({stretch.claim.attempt for stretch in self._left()})
-        some = self._dice.sample(holders, len(holders))
-        some.sort(key=self._is_settled)
-        looked_at = set(some[:_LOOKED_AT])
-        self._look({*looked_at, self._attempt})
-        return looked_at
+    def _look_at(self, ranges: Collection[int]) -> None:
+        """Reads the claims of these ranges, and the last beats of those who have rows of them left."""
+        for number in ranges:
+            self._rest.learn_claims(number, self._board.claims(number, self._begun[number]))
+        self._look({stretch.claim.attempt for stretch in self._left(ranges)})
 
     def _look(self, names: Iterable[str]) -> None:
         attempts = {name: self._board.attempt(name) for name in names}
@@ -213,8 +217,12 @@ class Claimer:
     def _is_silent(self, watch: _Watch) -> bool:
         return watch.reads >= self._timing.reads and self._clock() - watch.since >= self._silence
 
-    def _is_settled(self, name: str) -> bool:
-        """Whether nothing is to be waited for: it works, and went on doing so, or what it left was offered."""
+    def _is_settled(self, number: int) -> bool:
+        """Whether nothing of the range is to be waited for: who has it went on working, or what it left was offered."""
+        holders = {stretch.claim.attempt for stretch in self._left([number])}
+        return self._rest.knows(number, self._begun[number]) and all(map(self._is_at_work_or_over, holders))
+
+    def _is_at_work_or_over(self, name: str) -> bool:
         watch = self._watches.get(name)
         if watch is None:
             return False
@@ -232,11 +240,15 @@ class Claimer:
         if not self._board.is_open():
             return Spans()
         self._look([self._attempt])
-        return self._held(claim, self._board.claims()) & self._rest.rows
+        return self._held(claim, self._beside(claim)) & self._rest.rows
+
+    def _beside(self, claim: Claim) -> list[Claim]:
+        """All claims of its range."""
+        return self._board.claims(claim.range, self._board.begun().get(claim.range, ()))
 
     def _held(self, claim: Claim, claims: Iterable[Claim]) -> Spans:
         # With the claim itself: a network file system may not list yet what we have just made.
-        return holdings({claim, *(other for other in claims if other.range == claim.range)})[claim]
+        return holdings({claim, *claims})[claim]
 
     def taken_from(self, claim: Claim) -> int:
         """From which row on the claim is another's by now; its ``stop`` where nothing was taken.
@@ -248,8 +260,8 @@ class Claimer:
             return stop
         if not self._board.is_open():
             return claim.start
-        claims = self._board.claims()
-        written = (other.number for other in claims if other.range == claim.range and other.attempt)
+        claims = self._beside(claim)
+        written = (other.number for other in claims if other.attempt)
         held = self._held(claim, claims)
         stop = next((piece_stop for start, piece_stop in held if start == claim.start), claim.start)
         self._cuts[claim] = max(written, default=claim.number), stop
@@ -260,20 +272,18 @@ class Claimer:
         return [attempt for name, attempt in sorted(self._known.items()) if name != self._attempt]
 
     def is_too_late(self) -> bool:
-        """Whether others have begun its own ranges, and all is done or given up.
-
-        Reads the beats of some at a time, until one of them has rows left.
-        """
-        if not all(self._board.has(range_, 1) for range_ in self._own):
-            return False
-        self._rest.learn_claims(self._board.claims())
-        while left := {stretch.claim.attempt for stretch in self._left()}:
-            if left & self._look_at_some() & {stretch.claim.attempt for stretch in self._left()}:
-                return False
-        return not self._rest.rows
+        """Whether others have begun its own ranges, and all is done or given up."""
+        return all(self._board.has(range_, 1) for range_ in self._own) and self.all_done()
 
     def all_done(self) -> bool:
-        """Whether no row of the submission is left: each is done or given up. Reads all whose beats could tell of more."""
-        self._rest.learn_claims(self._board.claims())
-        self._look({*(stretch.claim.attempt for stretch in self._left()), self._attempt})
+        """Whether no row of the submission is left: each is done or given up. Where somebody works, few are asked for that."""
+        self._look([self._attempt])
+        self._begun = self._board.begun()
+        undone = self._undone()
+        self._dice.shuffle(undone)
+        for first in range(0, len(undone), _LOOKED_AT):
+            some = undone[first : first + _LOOKED_AT]
+            self._look_at(some)
+            if not all(self._watches[stretch.claim.attempt].is_over for stretch in self._left(some)):
+                return False
         return not self._rest.rows

@@ -177,7 +177,8 @@ class Crew:
     def _deal(self, index: int) -> None:
         batches = self._dealer.deal(index, time.monotonic())
         if batches:
-            are_rows = self._dealer.is_asking(index) and self.settings.backend.joins_batches and _are_rows(batches)
+            are_rows = self._dealer.is_asking(index) and self.settings.backend.joins_batches
+            are_rows = are_rows and all(batch.stop - batch.start == 1 for batch in batches)
             self._children.processes[index].tell(Deal.of_rows(batches) if are_rows else Deal(batches))
 
     # --- deaths
@@ -286,7 +287,3 @@ class Crew:
         if grace:
             self._children.stop(grace, extra)
         self._children.close()
-
-
-def _are_rows(batches: Iterable[Batch]) -> bool:
-    return all(batch.stop - batch.start == 1 for batch in batches)

@@ -72,16 +72,7 @@ def _run_worker(options: argparse.Namespace, signals: Signals) -> int:
     run = RunDir(options.run.resolve())
     plan = Plan.read(run.plan)
     submission = Submission.read(run.submission(options.submission))
-    if submission.shards or plan.format in OLD_FORMATS:
-        raise InputError(
-            f"tasks of a submission by an older version (number {submission.number}) cannot be run by this one; "
-            f"do: launcher rerun {run.path}"
-        )
-    if not submission.is_of(plan):
-        raise InputError(
-            f"{run.path}: submission {submission.number} is of another plan than {run.plan.name} has now; "
-            f"do: launcher rerun {run.path}"
-        )
+    _refuse_others(run, plan, submission)
     if not 0 <= options.index < submission.tasks:
         print(f"array index {options.index} is none of submission {submission.number}; nothing to do")
         return exit_codes.DONE
@@ -126,6 +117,20 @@ def _enter(folder: str) -> None:
         raise InputError(f"{folder}: the folder of the config cannot be entered here: {error.strerror}") from None
 
 
+def _refuse_others(run: RunDir, plan: Plan, submission: Submission) -> None:
+    """Raises InputError for a submission of another version, or of a plan that another one has taken the place of."""
+    if submission.shards or plan.format in OLD_FORMATS:
+        raise InputError(
+            f"tasks of a submission by an older version (number {submission.number}) cannot be run by this one; "
+            f"do: launcher rerun {run.path}"
+        )
+    if not submission.is_of(plan):
+        raise InputError(
+            f"{run.path}: submission {submission.number} is of another plan than {run.plan.name} has now; "
+            f"do: launcher rerun {run.path}"
+        )
+
+
 def _is_near_its_end(warning: int) -> bool:
     from jobs.node.supervisor import slurm_job  # few tasks need it
 
@@ -146,11 +151,13 @@ def _tell_slurm(
     task: "Task", reason: EndReason, signals: Signals, run: RunDir, submission: Submission, index: int
 ) -> None:
     """Where not all is done and time was up, this array task goes on later."""
+    from jobs.node.supervisor import slurm_job
+
+    if slurm_job.has_ended_others(run, submission.number):
+        return
     if task.is_all_done:
         _end_others(run, submission, signals)
     elif reason is EndReason.STOPPED and signals.requeue and submission.resources.requeue:
-        from jobs.node.supervisor import slurm_job
-
         slurm_job.requeue(run, submission, index)
 
 

@@ -36,7 +36,8 @@ _TOLD = 20
 class _Failing:
     """Failed samples of a shard; ``message`` is that of the first, ``are_alike`` says that the others have the same.
 
-    ``reasons`` counts those that failed in processing for one reason: the samples' own, and how one of them says it.
+    ``reasons`` counts those that failed in processing, or took too long, for one reason, and how one of
+    them says it.
     """
 
     message: str
@@ -47,7 +48,7 @@ class _Failing:
     def add(self, sample: FailedSample) -> None:
         self.samples += 1
         self.are_alike &= sample.message == self.message
-        if sample.kind is not SampleFailureKind.PROCESS:
+        if sample.kind not in (SampleFailureKind.PROCESS, SampleFailureKind.SAMPLE_TIMEOUT):
             return
         reason = reason_of(sample.message)
         if reason not in self.reasons and len(self.reasons) >= _EXAMPLES:
@@ -105,12 +106,10 @@ class FailureBudget:
         Those that it has not all done: others may go on. And those that it has, with more than may fail.
         """
         whole = self._plan.table.whole_shards(done)
-        for shard in [one for one, failing in self._shards.items() if one in whole and self._is_settled(one, failing)]:
-            del self._shards[shard]  # there may be as many as the run has shards, and nothing more comes of these
+        for shard, failing in [*self._shards.items()]:
+            if shard in whole and (shard in self.given_up or failing.samples <= self._limit(shard)):
+                del self._shards[shard]  # there may be as many as the run has shards, and nothing more comes of these
         return {shard: failing.samples for shard, failing in self._shards.items()}
-
-    def _is_settled(self, shard: int, failing: _Failing) -> bool:
-        return shard in self.given_up or failing.samples <= self._limit(shard)
 
     def _limit(self, shard: int) -> int:
         return self._submission.node.failure_budget(self._plan.shard(shard).rows)
@@ -176,7 +175,7 @@ class FailureBudget:
         if count <= allowed or stored().beat.done.within(shard.start, shard.stop).count <= own.samples:
             return None
         message = (
-            f"{count} of {shard.rows} samples failed in processing for one reason, {allowed} may (node.max_same_failure), so "
+            f"{count} of {shard.rows} samples failed for one reason, {allowed} may (node.max_same_failure), so "
             f"it is hardly the samples; the last: {example}"
         )
         return GivenUp(shard.index, FailureKind.ERROR, message[:_MESSAGE_CHARACTERS])

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable
 from multiprocessing import connection
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any
 
 from jobs.exit_codes import exit_text
@@ -27,6 +26,7 @@ from jobs.kinds import FailureKind
 from jobs.machine import descendants, lifeline, memory, open_files
 from jobs.machine.imports import many_imports
 from jobs.machine.kernel_kills import KernelKills
+from jobs.node.descriptors import receive_descriptor, send_descriptor
 from jobs.node.supervisor.guardian import NUMBER, Target, guard, tell
 
 # A server that dies this often before it has forked anything dies of what it imports.
@@ -149,7 +149,7 @@ class ForkServer:
         mine, theirs = multiprocessing.Pipe(duplex=False)
         self._connection.send((target, arguments, len(descriptors)))
         for descriptor in (theirs.fileno(), *descriptors):
-            send_handle(self._connection, descriptor, self.pid)
+            send_descriptor(self._connection, descriptor)
         theirs.close()  # only the guardian has this end from now on, so the sentinel tells of its death too
         while not mine.poll(_TICK):
             self._attend()
@@ -256,7 +256,7 @@ class _Server:
 
     def _fork(self) -> None:
         target, arguments, count = self._requests.recv()
-        status, *descriptors = [recv_handle(self._requests) for _ in range(1 + count)]
+        status, *descriptors = [receive_descriptor(self._requests) for _ in range(1 + count)]
         server = os.getpid()
         try:
             pid = os.fork()

@@ -20,6 +20,8 @@ from jobs.storage.submission import Submission
 
 _TIMEOUT = 15.0
 _LOOK = 0.2
+# Among the claims: made by the array task that has seen the end of the work.
+_ENDED = "silent-ended"
 # As in takeover: who writes no beat for so long is not expected back.
 _SILENCE = 60.0
 # So long it takes others, as a rule, to see that all is done.
@@ -74,6 +76,11 @@ def requeue_self() -> bool:
     return _succeeds("scontrol", "requeue", os.environ["SLURM_JOB_ID"])
 
 
+def has_ended_others(run: RunDir, submission: int) -> bool:
+    """Whether an array task has seen the end of the work, and done what follows: nobody else need look for it."""
+    return (run.claims(submission) / _ENDED).exists()
+
+
 def cancel_waiting(run: RunDir, submission: int) -> None:
     """Ends the array tasks of this submission that have not started (again): there is nothing left for them to do.
 
@@ -101,7 +108,7 @@ def end_silent(run: RunDir, submission: int, stop: Callable[[], bool], silence: 
     wrongly loses nothing. Never raises. The first task that sees the end of the work does it.
     """
     try:
-        (run.claims(submission) / "silent-ended").touch(exist_ok=False)
+        (run.claims(submission) / _ENDED).touch(exist_ok=False)
         jobs = _silent(run, submission, stop, silence)
     except (OSError, RunError):  # another task was first; or the submission has ended
         return

@@ -12,6 +12,7 @@ from jobs.storage.records import Commit
 
 # Whole batches in a row, and samples at the least.
 _BATCHES, _SAMPLES = 3, 16
+_RAISED = SampleFailureKind.PROCESS
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+")
 
 
@@ -24,8 +25,12 @@ class Streak:
     """Of one process. ``known`` are the reasons for which it was replaced already: these are the samples' own."""
 
     def __init__(self, in_flight: int = 0) -> None:
-        """``in_flight``: the samples that may fail together when something dies, where they are taken one by one."""
+        """``in_flight``: the samples that may fail together when something dies, where they are taken one by one.
+
+        Then one that takes too long fails alone, and its process lives on, with an engine that may hang.
+        """
         self._in_flight = in_flight
+        self._own = frozenset({_RAISED, SampleFailureKind.SAMPLE_TIMEOUT} if in_flight else {_RAISED})
         self._went_well = False
         self._reason = ""
         self.held: list[Commit] = []
@@ -40,10 +45,10 @@ class Streak:
                 self._went_well = True
                 settled.append(commit)
                 continue
-            if _tells_nothing(commit):
+            if self._tells_nothing(commit):
                 settled.append(commit)
                 continue
-            reason = _reason(commit)
+            reason = self._reason_of(commit)
             if reason is None or reason != self._reason:
                 settled += self.settle()
             if reason is None or reason in self.known or not self._went_well:
@@ -85,20 +90,18 @@ class Streak:
         self.forget()
         return message
 
+    def _tells_nothing(self, commit: Commit) -> bool:
+        """Whether no sample came to process()."""
+        are_others = all(sample.kind not in self._own for sample in commit.failed)
+        return are_others and len(commit.failed) == commit.stop - commit.start
 
-def _tells_nothing(commit: Commit) -> bool:
-    """Whether no sample came to process()."""
-    are_others = all(sample.kind is not SampleFailureKind.PROCESS for sample in commit.failed)
-    return are_others and len(commit.failed) == commit.stop - commit.start
-
-
-def _reason(commit: Commit) -> str | None:
-    """Why all of a batch failed in process(); None where some did not, or not for one reason."""
-    rows = commit.stop - commit.start
-    if len(commit.failed) < rows or any(sample.kind is not SampleFailureKind.PROCESS for sample in commit.failed):
-        return None
-    reasons = {reason_of(sample.message) for sample in commit.failed}
-    return reasons.pop() if len(reasons) == 1 else None
+    def _reason_of(self, commit: Commit) -> str | None:
+        """Why all of a batch failed in process(); None where some did not, or not for one reason."""
+        rows = commit.stop - commit.start
+        if len(commit.failed) < rows or any(sample.kind not in self._own for sample in commit.failed):
+            return None
+        reasons = {reason_of(sample.message) for sample in commit.failed}
+        return reasons.pop() if len(reasons) == 1 else None
 
 
 def _rows(commits: Collection[Commit]) -> int:

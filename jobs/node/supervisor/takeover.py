@@ -3,7 +3,6 @@
 From one that is over it takes all that is left; from one at work, the part of the rest that it would do sooner.
 """
 
-import itertools
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
@@ -32,7 +31,7 @@ class Stretch(NamedTuple):
     claims: tuple[Claim, ...]
 
 
-class Pace(NamedTuple):
+class IdlePace(NamedTuple):
     """How an idle attempt works: rows a second (0: not known yet), and seconds until it could begin (None: not known)."""
 
     rate: float
@@ -53,36 +52,33 @@ class Rest:
         shards = {one.shard for beat in beats for one in beat.given_up}
         self.rows -= union([*(beat.done for beat in beats), self._table.rows_of(shards)])
 
-    def learn_claims(self, claims: Iterable[Claim]) -> None:
-        """All of them, by range."""
-        for range_, group in itertools.groupby(claims, lambda claim: claim.range):
-            some = tuple(group)
-            if some != self._claims.get(range_):
-                self._claims[range_] = some
-                self._pieces[range_] = [(claim, piece) for claim, held in holdings(some).items() for piece in held]
+    def learn_claims(self, range_: int, claims: Iterable[Claim]) -> None:
+        """All of a range."""
+        some = tuple(claims)
+        if some != self._claims.get(range_):
+            self._claims[range_] = some
+            self._pieces[range_] = [(claim, piece) for claim, held in holdings(some).items() for piece in held]
 
-    def is_claimed(self, range_: int) -> bool:
-        return range_ in self._claims
+    def knows(self, range_: int, numbers: Collection[int]) -> bool:
+        """Whether these are the claims that were learned of it, and one of them covers rows."""
+        return len(numbers) == len(self._claims.get(range_, ())) and not self.is_unwritten(range_)
 
     def is_unwritten(self, range_: int) -> bool:
-        """Whether somebody began to claim it, and no claim covers a row of it."""
-        claims = self._claims.get(range_, ())
-        return bool(claims) and all(claim.start == claim.stop for claim in claims)
+        """Whether somebody began to claim it, and no claim that is known covers a row of it."""
+        return all(claim.start == claim.stop for claim in self._claims.get(range_, ()))
 
     def next_number(self, range_: int) -> int:
         """Of a claim of it."""
         return max(claim.number for claim in self._claims[range_]) + 1
 
-    def stretches(self) -> list[Stretch]:
-        """Where somebody has rows that are left."""
-        found: list[Stretch] = []
-        for range_, pieces in list(self._pieces.items()):
-            claims = self._claims[range_]
-            left = [Stretch(claim, stop, self.rows.within(start, stop), claims) for claim, (start, stop) in pieces]
-            found += (stretch for stretch in left if stretch.left)
-            if not any(stretch.left for stretch in left):
-                del self._pieces[range_]  # it stays so, whoever claims it
-        return found
+    def stretches(self, ranges: Iterable[int]) -> list[Stretch]:
+        """Where somebody has rows of these ranges that are left."""
+        found = [
+            Stretch(claim, stop, self.rows.within(start, stop), self._claims[range_])
+            for range_ in ranges
+            for claim, (start, stop) in self._pieces.get(range_, ())
+        ]
+        return [stretch for stretch in found if stretch.left]
 
 
 def inherited(stretch: Stretch, table: ShardTable) -> Claim | None:
@@ -92,7 +88,7 @@ def inherited(stretch: Stretch, table: ShardTable) -> Claim | None:
     return None if begun >= _STARTS else _next(stretch, start)
 
 
-def split(stretch: Stretch, beat: Beat, pace: Pace, margin: float, table: ShardTable) -> Claim | None:
+def split(stretch: Stretch, beat: Beat, pace: IdlePace, margin: float, table: ShardTable) -> Claim | None:
     """The end of what one at work has left, as a claim of nobody yet; None where that is not worth it.
 
     ``margin`` is for how many seconds from its last beat on it goes on before it sees the claim.

@@ -28,6 +28,7 @@ from jobs.tracebacks import print_own
 
 if TYPE_CHECKING:
     import asyncio
+    import contextvars
 
 
 @dataclass(frozen=True)
@@ -62,19 +63,40 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
     limit_data(arguments.memory)
     beacon = Beacon(beacons, arguments.beacon)
     border = Border(pipe, beacon)
+    made = _set_up(arguments, connection, beacon, border, kernel_kills)
+    if made is None:
+        return
+    job, loader = made
+    if not _serve(loader, arguments.backend, connection, border):
+        return
+    beacon.orphaned()  # in its beacon, since any exit code may be one of the user's
+    if sets_up_workers(job):
+        tear_down(job)
+    leave()
+
+
+def _set_up(
+    arguments: ChildArguments, connection: Connection, beacon: Beacon, border: Border, kernel_kills: KernelKills
+) -> tuple[Job, Loader] | None:
+    """None where the Job could not be: that ends the attempt, and is told."""
     try:
         job = arguments.backend.job()
         job.setup_worker(arguments.context)
         end_twin()
         border.come_back()
         streams.fill()  # what is opened now must not be what the Job prints to
-        loader = Loader(job, arguments.backend, beacon, arguments.context.seed, Stacked.of, arguments.sample_timeout)
+        seed, timeout = arguments.context.seed, arguments.sample_timeout
+        return job, Loader(job, arguments.backend, beacon, seed, Stacked.of, timeout)
     except BaseException as error:  # whatever the Job raises, or the samples, ends the attempt: it says what
         end_twin(error)
         print_own(error)
         border.come_back()
         report_broken(connection, broken("setup_worker", error, kernel_kills))
-        return
+        return None
+
+
+def _serve(loader: Loader, backend: Backend, connection: Connection, border: Border) -> bool:
+    """Loads what its process asks for, until that is gone; False where no sample can be read, which ends the attempt."""
     slots = SlotWriter(connection)
 
     def place(slot: int, batch: Any) -> Placed:
@@ -90,17 +112,18 @@ def main(arguments: ChildArguments, pipe: int, beacons: int) -> None:
                 if loaded.batch is None:  # else it was before that was placed
                     border.come_back((piece.start, piece.stop))
             except OSError as error:  # of the manifest, so no sample's fault
-                report_broken(connection, arguments.backend.broken(error))
-                return
+                report_broken(connection, backend.broken(error))
+                return False
             connection.send(loaded)
-    beacon.orphaned()  # in its beacon, since any exit code may be one of the user's
-    if sets_up_workers(job):
-        tear_down(job)
-    leave()
+    return True
 
 
-def finish(found: Awaitable[None] | None, loop: "asyncio.AbstractEventLoop | None" = None) -> None:
-    """Waits for what may be ``async def``, in the loop; without one, in a loop of its own."""
+def finish(
+    found: Awaitable[None] | None,
+    loop: "asyncio.AbstractEventLoop | None" = None,
+    variables: "contextvars.Context | None" = None,
+) -> None:
+    """Waits for what may be ``async def``, in the loop, where it sets these variables; without one, in a loop of its own."""
     if not inspect.isawaitable(found):
         return
     import asyncio  # few Jobs need it
@@ -109,7 +132,7 @@ def finish(found: Awaitable[None] | None, loop: "asyncio.AbstractEventLoop | Non
         await found
 
     if loop:
-        loop.run_until_complete(wait())
+        loop.run_until_complete(loop.create_task(wait(), context=variables))
     else:
         asyncio.run(wait())
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.machine.process_stat import ProcessStat
+from tests.support.patience import PATIENCE
 
 
 def test_a_name_with_spaces_and_brackets_changes_nothing(tmp_path: Path) -> None:
@@ -38,7 +39,7 @@ def test_a_dead_process_that_nobody_asked_for_its_end_is_not_alive() -> None:
     assert identity is not None
     assert identity.is_alive
     identity.send(signal.SIGKILL)
-    assert identity.wait(10)
+    assert identity.wait(PATIENCE)
     assert Path(f"/proc/{process.pid}").exists()
     process.wait()
     assert ProcessStat.of(process.pid) is None

@@ -86,7 +86,7 @@ def test_the_time_of_children_counts_once_they_were_waited_for() -> None:
     after = ProcessStat.of(os.getpid())
     assert before
     assert after
-    assert after.reaped_seconds >= before.reaped_seconds + 0.29
+    assert after.reaped_seconds >= before.reaped_seconds + 0.25  # both are in whole hundredths, cut off
     assert after.cpu_seconds <= time.process_time() + 0.05
 
 

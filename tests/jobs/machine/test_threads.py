@@ -12,16 +12,19 @@ from jobs.machine.devices import CPU_SHARE
 from tests.support.launcher_runs import wait_until
 from tests.support.task_runs import command, make_run, run_task, written
 
-# CPU seconds of the task that are looked at, and how many of them make a thread one that computes: the supervisor, and
-# threads that read and write, have a twentieth. Seconds of CPU, since on a loaded machine any thread waits for its turn.
+pytest.importorskip("torch")
+
+# CPU seconds of a task's children that are looked at, and how many of them make a thread one that computes: those that read
+# and write have a twentieth. Seconds of CPU, since on a loaded machine any thread waits for its turn; and not the supervisor's,
+# who looks at the children twice a second: the longer they take for their work, the more it does meanwhile.
 _WINDOW = 3.0
 _COMPUTES = 0.25
 
 
 def thread_times(pid: int) -> dict[int, float]:
-    """CPU seconds so far of each thread of the tree of ``pid``."""
+    """CPU seconds so far of each thread of all below ``pid``."""
     times = {}
-    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+    for process in psutil.Process(pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             times.update({thread.id: thread.user_time + thread.system_time for thread in process.threads()})
     return times

@@ -2,16 +2,17 @@
 
 import os
 import selectors
+import socket
 from collections.abc import Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import recv_handle
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.node.channel import Channel
+from jobs.node.descriptors import receive_descriptor
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_a_descriptor_follows_its_message_in_order(sizes: list[int], at: int) ->
     for number, size in enumerate(sizes):
         assert theirs.recv() == bytes(size)
         if number == at:
-            found = recv_handle(theirs)
+            found = receive_descriptor(theirs)
             os.write(found, b"x")
             os.close(found)
             assert os.read(reader, 9) == b"x"
@@ -107,3 +108,16 @@ def test_one_who_is_gone_is_told_and_what_was_for_him_is_dropped(ends: tuple[Cha
     assert not channel.is_crowded
     assert os.read(reader, 1) == b""  # the copy of the descriptor is closed
     os.close(reader)
+
+
+def test_a_time_out_that_a_job_gives_all_new_sockets_is_none_of_the_pipes(ends: tuple[Channel, Connection]) -> None:
+    channel, theirs = ends
+    socket.setdefaulttimeout(0.001)
+    try:
+        channel.send("x", 0)
+        assert theirs.recv() == "x"
+        os.close(receive_descriptor(theirs))
+    finally:
+        socket.setdefaulttimeout(None)
+    assert os.get_blocking(theirs.fileno())
+    assert os.get_blocking(channel.fileno())

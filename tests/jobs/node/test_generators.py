@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from jobs.node.generators import seed_generators
+from jobs.node.generators import sample_seed, seed_generators
 
 LATE = """
 import sys
@@ -40,3 +40,8 @@ def test_draws_depend_on_seed_and_row_and_on_nothing_else(other: tuple[int, ...]
 def test_generators_that_a_job_makes_itself_are_left_alone() -> None:
     seed_generators(7, 2)
     assert np.random.default_rng(5).random() == np.random.default_rng(5).random()
+
+
+def test_the_seed_of_a_row_stays_what_it_was_in_all_runs_so_far() -> None:
+    rows = [(0, 0), (0, 1), (0, 10**9), (7, 3), (2**63, 5)]
+    assert [sample_seed(*one) for one in rows] == [1040509092, 1223773082, 1791096203, 1463955533, 653414197]

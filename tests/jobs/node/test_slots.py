@@ -11,12 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from jobs.job import stack
 from jobs.node.messages import NewSlot
 from jobs.node.slots import SlotReader, SlotWriter
 from jobs.node.transfer import Stay
 from jobs.stacked import Stacked, stack_arrays, stack_now
 
 Pair = namedtuple("Pair", "a b")
+
+
+class Derived(Pair):
+    """A named tuple with a method, say."""
 
 
 class Ends:
@@ -119,6 +124,12 @@ def test_arrays_are_views_of_the_slot_and_aligned() -> None:
 
 def test_named_tuples_keep_their_type() -> None:
     assert isinstance(Ends().through(Pair(np.ones(2), "x")), Pair)
+
+
+def test_arrays_that_are_yet_to_be_stacked_are_so_in_what_is_pickled_as_a_whole() -> None:
+    found = Ends().through(stack([Derived(np.arange(3) + number, "x") for number in range(2)], Stacked.of))
+    assert type(found) is Derived
+    assert equal(tuple(found), (np.array([[0, 1, 2], [1, 2, 3]]), ["x", "x"]))
 
 
 def test_tensors_arrive_as_tensors() -> None:

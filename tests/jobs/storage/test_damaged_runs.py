@@ -120,6 +120,13 @@ def test_what_an_attempt_has_just_found_of_the_outputs_stays_when_rows_are_submi
     assert read_layout(run) == nothing
 
 
+def test_empty_lists_of_any_kind_say_nothing_new_of_the_outputs(run: RunDir) -> None:
+    forget(run)
+    first, other = (Layout((Output("found", True, dtype, (), open=True),)) for dtype in ("<f8", "<f4"))
+    assert [agree(run, one) for one in (first, other, first)] == [first] * 3
+    assert [path.name for path in run.path.glob("layout*")] == [run.layout.name]
+
+
 def test_an_attempt_for_another_plan_does_not_count(run: RunDir) -> None:
     stranger = AttemptWriter(run, 1, name=FIRST, plan="e" * 16)
     stranger.commit_all(Spans([(0, 20)]), lambda rows: {"other": np.zeros(len(rows))})

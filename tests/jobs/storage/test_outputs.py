@@ -1,6 +1,7 @@
 import copy
 from collections import UserDict, UserList
 from enum import StrEnum
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.errors import OutputError
+from jobs.storage.arrays import plain_array
 from jobs.storage.outputs import Columns, check_form, join, to_columns, without_values
 
 # The machine may be busy with other things.
@@ -365,6 +367,30 @@ def test_whole_numbers_of_other_libraries_are_exact_or_refused(number: int, miss
                 to_columns({"x": container}, 2)
         else:
             assert to_columns({"x": container}, 2)["x"].data.tolist() == values
+
+
+def test_whole_numbers_in_a_table_beside_fractions_are_exact_or_refused() -> None:
+    arrow, polars = pytest.importorskip("pyarrow"), pytest.importorskip("polars")
+    for number in (2**53, 2**53 + 1):
+        columns = {"a": [number, 1], "b": [0.5, 0.5]}
+        for table in (pandas.DataFrame(columns), arrow.table(columns), polars.DataFrame(columns)):
+            if number == 2**53:
+                assert to_columns({"x": table}, 2)["x"].data.tolist() == [[number, 0.5], [1, 0.5]]
+            else:
+                with pytest.raises(OutputError, match="'x': 9007199254740993 would be rounded"):
+                    to_columns({"x": table}, 2)
+
+
+def test_halves_are_not_compared_with_what_they_cannot_hold() -> None:
+    with np.errstate(all="raise"):  # as a Job may have it
+        assert to_columns({"x": [[np.float16(1)], [np.float16(2)]]}, 2)["x"].data.tolist() == [1, 2]
+
+
+def test_a_dtype_that_only_another_package_knows_is_refused() -> None:
+    """As float8_e5m2 of ml_dtypes, which numpy calls <f1: no result could be read."""
+    added: Any = SimpleNamespace(dtype=SimpleNamespace(kind="f", itemsize=1, isbuiltin=2))
+    with pytest.raises(OutputError, match="'x' has dtype"):
+        plain_array("x", added)
 
 
 def texts_of_libraries(values: list[Any]) -> list[Any]:

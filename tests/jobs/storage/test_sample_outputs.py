@@ -63,6 +63,16 @@ def test_what_is_no_dict_of_outputs_is_refused(returned: object) -> None:
         of_sample(returned)
 
 
+def test_what_was_not_awaited_is_named() -> None:
+    async def later() -> dict[str, Any]:
+        return {"y": 1}
+
+    for outputs, what in ((later(), "process_sample returned"), ({"y": later()}, "output 'y' is")):
+        with pytest.raises(OutputError, match=f"{what} a coroutine that was not awaited; valid"):
+            of_sample(outputs)
+        (outputs["y"] if isinstance(outputs, dict) else outputs).close()
+
+
 def test_several_texts_of_a_sample_are_refused_with_what_is_valid() -> None:
     with pytest.raises(OutputError, match=r"'tags' has dtype <U1; .*of process_sample: one of them, not a list"):
         of_sample({"tags": ["a", "b"]})

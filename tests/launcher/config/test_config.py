@@ -165,8 +165,11 @@ slurm:
             "output.path=https://server/result.h5",
             "results are not written to https://; valid: a path, or a URL of s3, ",
         ),
+        ("node.in_flight=99999999999999999999", "must be less than or equal to 1000000000000"),
+        ("retry.memory_factor=1e300", "must be less than or equal to 1000"),
         ("output.path=memory:///result.h5", "results are not written to memory://"),
         ("output.path=s3://bucket/", "must name an object, such as s3://bucket/folder/result.h5"),
+        ("output.path=s3://bucket/a.h5?signature=secret", "not 's3://bucket/a.h5' with what follows it"),
         ("output.path=gs://bucket/a/../b.h5", "must name an object, such as gs://bucket/folder/result.h5"),
         ("runs=gs://bucket/runs", "must be a path, not a URL"),
         ("job.class=nocolon", "must be module:Class"),
@@ -326,6 +329,8 @@ def test_a_mistake_in_a_dashed_option_has_its_own_line(folder: Path) -> None:
 def test_cpus_per_task_follow_from_processes_and_workers(folder: Path) -> None:
     assert load(SMALL).cpus_per_task(4) == 8
     assert load(SMALL, "node.workers=0").cpus_per_task(4) == 4
+    # An engine has a busy process for each of its GPUs.
+    assert load(SMALL, "node.workers=0", "node.gpus_per_process=4").cpus_per_task(2) == 2 * (1 + 4)
     config = load(SMALL, "slurm.cpus_per_task=6")
     assert config.cpus_per_task(2) == 6
     with pytest.raises(InputError, match=r"6 is too few: 4 process.* need 8"):
@@ -481,6 +486,13 @@ def test_params_are_left_as_they_are(folder: Path) -> None:
     }
 
 
+def test_params_may_be_infinite_or_no_number_and_stay_so(folder: Path) -> None:
+    config = load(SMALL.replace("my_jobs:Mine", "my_jobs:Mine, params: {a: .inf, b: [-.inf, {c: .nan}]}"))
+    mapping = json.loads(json.dumps(config.to_mapping()))
+    assert repr(mapping["job"]["params"]) == "{'a': inf, 'b': [-inf, {'c': nan}]}"
+    assert repr(config_from_mapping(mapping, config.path).job.params) == repr(config.job.params)
+
+
 # Nine lists of nine aliases each: a billion values.
 _BOMB = "a0: &a0 1\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
 
@@ -500,7 +512,8 @@ _BOMB = "a0: &a0 1\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\
         ("a: &x [*x]\n", "config.yaml:1: not valid YAML: an alias"),
         ("a: 1\nb: \x01\n", "config.yaml:2: not valid YAML: control character"),
         ("a: *b\n", "config.yaml:1: not valid YAML: found undefined alias"),
-        ("a: !!int x\n", "config.yaml: not valid YAML"),
+        ("a: !!int x\n", "config.yaml:1: not valid YAML: not a whole number"),
+        (f"a: 1\nb: {'9' * 5000}\n", "config.yaml:2: not valid YAML: a number of over 4,300 digits"),
         (f"a: {'[' * 200}{']' * 200}\n", "config.yaml:1: not valid YAML: lists or mappings lie too deep"),
         (_BOMB, "config.yaml:1: not valid YAML: more than 1,000,000 values"),
     ],
@@ -618,6 +631,10 @@ def test_several_manifests_have_names(folder: Path) -> None:
             "config.yaml:6: data.manifest.test: must be the path of a table, a glob of sample files, or a list",
         ),
         ("test: []", "config.yaml:6: data.manifest.test: must be the path of a table"),
+        (
+            "te st: c.csv\noutput: {path: 'x-{manifest}.h5'}",
+            "config.yaml:6: data.manifest.te st: the name of a manifest",
+        ),
         ("test.part: c.csv", "config.yaml:6: data.manifest.test.part: the name of a manifest is letters"),
     ],
 )

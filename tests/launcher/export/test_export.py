@@ -31,7 +31,7 @@ from jobs.storage.submission import ResultForm
 from launcher import results
 from launcher.export.export import FORMATS, export
 from launcher.results import OK, Results
-from launcher.results import pieces as cutting
+from launcher.results import portions as cutting
 from tests.support.builders import build_books, build_plan, build_run, damage, everything, write_shard
 from tests.support.examples import examples
 from tests.support.launcher_runs import ROOT, environment, launcher

@@ -91,6 +91,16 @@ def slow(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def patient(tmp_path: Path) -> Path:
+    """A run that takes its time until it is to ``hurry``."""
+    return write_config(tmp_path, rows=200, params={"delay": 0.2, "hurry": str(tmp_path / "hurry")})
+
+
+def hurry(config: Path) -> None:
+    (config.parent / "hurry").touch()
+
+
+@pytest.fixture
 def endless(tmp_path: Path) -> Path:
     """A run that takes minutes, for tests that stop it."""
     return write_config(tmp_path, rows=8000, params=SLOW)
@@ -137,20 +147,21 @@ def test_what_runs_is_not_submitted_again(endless: Path) -> None:
     assert launcher(endless.parent, "cancel", "toy").returncode == 0
 
 
-def test_interrupted_once_it_stops_in_order_and_resumes_to_the_same_bytes(slow: Path, tmp_path: Path) -> None:
-    run = run_of(slow)
-    process = start(slow.parent, "run", slow.name)
+def test_interrupted_once_it_stops_in_order_and_resumes_to_the_same_bytes(patient: Path, tmp_path: Path) -> None:
+    run = run_of(patient)
+    process = start(patient.parent, "run", patient.name)
     wait_for_progress(run, process)
     process.send_signal(signal.SIGINT)
     text, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, text
-    assert f"launcher run {slow.name}" in text
+    assert f"launcher run {patient.name}" in text
     assert "Traceback" not in text
     assert tasks_of(run) == []
-    assert status(slow.parent, run)["state"] == "cancelled"
+    assert status(patient.parent, run)["state"] == "cancelled"
     kept = committed(run)
     assert kept >= 8
-    resumed = launcher(slow.parent, "run", slow.name)
+    hurry(patient)
+    resumed = launcher(patient.parent, "run", patient.name)
     assert resumed.returncode == 0, resumed.stderr
     first, second = (union(one.beat.done for one in attempts(run) if one.submission == number) for number in (1, 2))
     assert (first & second, first | second) == (Spans(), Spans([(0, 200)]))
@@ -220,7 +231,9 @@ def test_the_interrupt_key_stops_the_run_in_order(endless: Path) -> None:
     os.write(outside, b"\x03")
     shown += read_terminal(outside)
     assert process.wait(timeout=PATIENCE) == 130
-    assert b"what is done is kept" in shown
+    assert f"what is done is kept; to go on: launcher run {run.name}".encode() in shown, (
+        "by a name that --set may have given"
+    )
     assert b"Traceback" not in shown
     assert tasks_of(run) == []
     assert status(endless.parent, run)["state"] == "cancelled"
@@ -238,29 +251,31 @@ def test_terminated_it_stops_its_tasks_too(endless: Path, number: int) -> None:
     assert tasks_of(run) == []
 
 
-def test_no_task_outlives_a_launcher_that_was_killed(slow: Path) -> None:
-    run = run_of(slow)
-    process = start(slow.parent, "run", slow.name)
+def test_no_task_outlives_a_launcher_that_was_killed(patient: Path) -> None:
+    run = run_of(patient)
+    process = start(patient.parent, "run", patient.name)
     wait_for_progress(run, process)
     kill(process)
     wait_until(lambda: tasks_of(run) == [])
-    found = launcher(slow.parent, "status", "toy")
+    found = launcher(patient.parent, "status", "toy")
     assert f"submission 1 failed: the launcher (process {process.pid}) died" in found.stdout
     assert "next: launcher rerun toy" in found.stdout
-    assert status(slow.parent, run)["state"] == "incomplete"  # nobody has cancelled it
-    assert launcher(slow.parent, "run", slow.name).returncode == 0
+    assert status(patient.parent, run)["state"] == "incomplete"  # nobody has cancelled it
+    hurry(patient)
+    assert launcher(patient.parent, "run", patient.name).returncode == 0
 
 
 @pytest.mark.thorough
-def test_no_task_outlives_a_killed_executor_and_the_run_resumes(slow: Path) -> None:
-    run = run_of(slow)
-    launcher(slow.parent, "submit", slow.name)
+def test_no_task_outlives_a_killed_executor_and_the_run_resumes(patient: Path) -> None:
+    run = run_of(patient)
+    launcher(patient.parent, "submit", patient.name)
     wait_for_progress(run)
     os.kill(executor_pid(run), signal.SIGKILL)
     wait_until(lambda: tasks_of(run) == [])
     found = StatusReader(run).read()
     assert (found.state in ("incomplete", "failed"), found.is_abandoned) == (True, True)
-    assert launcher(slow.parent, "run", slow.name).returncode == 0
+    hurry(patient)
+    assert launcher(patient.parent, "run", patient.name).returncode == 0
 
 
 def tasks_at_work(run: RunDir) -> list[psutil.Process]:
@@ -275,13 +290,14 @@ def _is_there(process: Mapping[str, Any]) -> bool:
     return psutil.pid_exists(process["pid"])
 
 
-def test_others_take_the_rows_of_a_task_that_is_killed(slow: Path) -> None:
-    run = run_of(slow)
-    launcher(slow.parent, "submit", slow.name)
+def test_others_take_the_rows_of_a_task_that_is_killed(patient: Path) -> None:
+    run = run_of(patient)
+    launcher(patient.parent, "submit", patient.name)
     wait_until(lambda: len(tasks_at_work(run)) == 2)
     victim = tasks_at_work(run)[0]
     victim.kill()
-    assert launcher(slow.parent, "status", "toy", "--watch").returncode == 0
+    hurry(patient)
+    assert launcher(patient.parent, "status", "toy", "--watch").returncode == 0
     assert run.submission_numbers() == [1]
     assert done_rows(run) == Spans([(0, 200)])
     (dead,) = (one for one in attempts(run) if not one.is_over)
@@ -290,16 +306,17 @@ def test_others_take_the_rows_of_a_task_that_is_killed(slow: Path) -> None:
     assert json.loads(run.outcome(1).read_text())["failures"] == {}
 
 
-def test_what_is_open_when_all_tasks_were_killed_is_tried_again(slow: Path) -> None:
-    run = run_of(slow)
-    launcher(slow.parent, "submit", slow.name)
+def test_what_is_open_when_all_tasks_were_killed_is_tried_again(patient: Path) -> None:
+    run = run_of(patient)
+    launcher(patient.parent, "submit", patient.name)
     wait_until(lambda: len(tasks_at_work(run)) == 2)
     for victim in tasks_at_work(run):
         victim.suspend()  # so that none of them sees that another one is gone
     for one in attempts(run):
         assert one.start
         psutil.Process(one.start.process["pid"]).kill()
-    assert launcher(slow.parent, "status", "toy", "--watch").returncode == 0
+    hurry(patient)
+    assert launcher(patient.parent, "status", "toy", "--watch").returncode == 0
     assert run.submission_numbers() == [1, 2]
     first = union(one.beat.done for one in Attempts(run, 1).read())
     assert newest(run).rows == Spans([(0, 200)]) - first

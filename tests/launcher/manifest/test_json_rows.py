@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
-from launcher.manifest.json_rows import MOST_NESTED, Block, RowError, check_rows
+from launcher.manifest.json_rows import MOST_NESTED, LineBlock, RowError, check_rows
 from launcher.manifest.jsonl_source import JsonlSource
 
 pieces = st.sampled_from(
@@ -76,6 +76,6 @@ def exact(value: Any) -> Any:
 def test_rows_may_be_nested_as_deep_as_arrow_goes(begin: str, end: str) -> None:
     deep = (MOST_NESTED - 1) // len(end)
     line = f'{{"a": {begin * deep}1{end * deep}, "b": "{"[" * 99}"}}'
-    check_rows(Block([line.encode()], 0))
+    check_rows(LineBlock([line.encode()], 0))
     with pytest.raises(RowError, match="is nested over 60 deep"):
-        check_rows(Block([f'{{"a": {begin * 60}1{end * 60}}}'.encode()], 0))
+        check_rows(LineBlock([f'{{"a": {begin * 60}1{end * 60}}}'.encode()], 0))

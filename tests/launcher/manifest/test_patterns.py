@@ -1,11 +1,13 @@
 """Patterns: what glob matches, less what links to folders above would give again."""
 
+import errno
 import glob
 import os
 from pathlib import Path
 
 import pytest
 
+from jobs.errors import InputError
 from launcher.manifest.patterns import matching_files
 
 PATTERNS = """
@@ -52,3 +54,16 @@ def test_links_to_each_other_end(tree: Path) -> None:
         "q/to_a/b/x.txt",
         "q/to_a/b/c/x.txt",
     }
+
+
+def test_a_folder_that_may_not_be_read_is_not_passed_over(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = os.scandir
+
+    def refusing(path: str) -> object:
+        if str(path).endswith("/b"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(InputError, match="a/b: this folder may not be read, and what matches in it would be left out"):
+        list(matching_files("a/**/*.txt", tree))

@@ -20,9 +20,9 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Submission
 from launcher.config.config import load_config
-from launcher.notify import delivery
+from launcher.notify import dispatch
 from launcher.notify.announcement import announce
-from launcher.notify.delivery import Undelivered, deliver, in_short
+from launcher.notify.dispatch import Undelivered, deliver, in_short
 from launcher.plan.plan import make_plan
 from launcher.runs.failures import Failure
 from launcher.runs.notices import Notice, read_notice
@@ -52,15 +52,18 @@ class Server:
         self.paths: list[str] = []
         self.code = 200
         self.silent = False
+        self.begun = self.given_up = 0
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                server.begun += 1
                 while server.silent:
                     try:
                         self.wfile.write(b"H")
                     except OSError:  # who told was killed
+                        server.given_up += 1
                         return
                     time.sleep(0.05)
                 server.posts.append(json.loads(body))
@@ -185,11 +188,12 @@ def test_whoever_is_killed_while_telling_tells_nobody_twice(tmp_path: Path, serv
     config = write_config(tmp_path, 8, notify=server.url)
     process = start(tmp_path, "run", config.name)
     run = run_of(config)
-    wait_until(lambda: run.notice(1).exists())
+    wait_until(lambda: server.begun)
     pid = executor_pid(run)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     process.communicate(timeout=PATIENCE)
+    wait_until(lambda: server.given_up)
     server.silent = False
     assert status(tmp_path, run)["notice"]["sent"] is None
     assert "is being told, or whoever did so was killed" in launcher(tmp_path, "status", run.path).stdout
@@ -253,7 +257,7 @@ def test_a_record_that_is_damaged_harms_nobody(tmp_path: Path) -> None:
     assert Submission.read(run.submission(1)).number == 1
 
 
-# --- delivery
+# --- dispatch
 
 
 @pytest.mark.parametrize(
@@ -271,7 +275,7 @@ def test_a_record_that_is_damaged_harms_nobody(tmp_path: Path) -> None:
 def test_what_cannot_be_told_is_explained(
     tmp_path: Path, target: str | list[str], problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "SECONDS", 1.0)
+    monkeypatch.setattr(dispatch, "SECONDS", 1.0)
     with pytest.raises(Undelivered, match=problem):
         deliver(target, {"text": "t"}, tmp_path)
 
@@ -279,7 +283,7 @@ def test_what_cannot_be_told_is_explained(
 def test_a_server_that_never_ends_its_answer_is_left(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "SECONDS", 0.5)
+    monkeypatch.setattr(dispatch, "SECONDS", 0.5)
     server.silent = True
     with pytest.raises(Undelivered, match=r"no answer within 0 s"):
         deliver(server.url, {"text": "t"}, tmp_path)

@@ -79,7 +79,7 @@ def test_an_element_whose_time_is_up_is_requeued_and_goes_on_with_what_all_have_
     # Elements 1 and 2 cannot requeue themselves: they leave in order, and their work to 0.
     toy = timed(slurm_here, tmp_path, "[ $SLURM_ARRAY_TASK_ID != 0 ]")
     array = toy.submit()
-    toy.await_state(f"{array}_0", "PENDING", 90)
+    toy.await_state(f"{array}_0", "PENDING")
     toy.resume(f"{array}_0")
     assert_complete(toy)
     assert toy.run.submission_numbers() == [1]

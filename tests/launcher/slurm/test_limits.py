@@ -37,7 +37,7 @@ def slurm_here(clean_slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Sl
 def qos_limit(slurm_here: SlurmCluster) -> Iterator[int]:
     """A limit of 12 submitted jobs that is not asked for: that of the partition's QOS."""
     slurm_here.run("sacctmgr", "-i", "add", "qos", "narrow", "MaxSubmitJobsPerUser=12")
-    slurm_here.wait(lambda: "QOS=narrow" in slurm_here.run("scontrol", "show", "assoc_mgr", "flags=qos"), 30, "the QOS")
+    slurm_here.wait(lambda: "QOS=narrow" in slurm_here.run("scontrol", "show", "assoc_mgr", "flags=qos"), "the QOS")
     slurm_here.run("scontrol", "update", "PartitionName=main", "QoS=narrow")
     yield 12
     slurm_here.run("scontrol", "update", "PartitionName=main", "QoS=")

@@ -29,7 +29,7 @@ def test_manifests_side_by_side_share_one_array_and_get_a_result_each(
     assert len(document(done)["job_ids"]) == 1
     run = run_of(config)
     reader = StatusReader(run)
-    wait_until(lambda: reader.read().state != "running", 120)
+    wait_until(lambda: reader.read().state != "running")
     found = reader.read()
     assert found.state == "complete", found
     assert [(one.name, one.ok, one.failed) for one in found.manifests] == [("train", 64, 0), ("test", 31, 1)]

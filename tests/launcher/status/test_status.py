@@ -683,6 +683,8 @@ def test_chosen_shards_are_those_that_failed_run_or_are_slow(tmp_path: Path) -> 
     assert slow.elapsed == pytest.approx(100, abs=60)
     table = [line.split() for line in status_lines(found, [slow]) if "samples/s" in line]
     assert table[-1] == ["shard", "state", "samples", "node", "elapsed", "memory", "samples/s"]
+    narrow = [line.split() for line in status_lines(found, [slow], width=50) if "samples/s" in line]
+    assert narrow[-1] == ["shard", "state", "samples", "node", "samples/s"]
     assert "  no such shards" in status_lines(read(run), [])
 
 
@@ -725,11 +727,16 @@ def test_a_screen_that_is_redrawn_holds_no_more_than_it_has_room_for(run: RunDir
 
 def test_the_bar_of_the_redrawn_screen_has_a_line_of_its_own(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", "80")
+    with attempt(run) as writer:
+        writer.give_up(0, FailureKind.ERROR, "a long story " * 30)
+        writer.beat(end=EndReason.FAILED, kind=FailureKind.ERROR, message="a long story " * 30)
     screen = StringIO()
     with TerminalView(screen) as view:
         view.show(read(run))
         shown = screen.getvalue()
     (bar,) = [line for line in shown.splitlines() if "\u2501" in line or "\u2500" in line]
+    assert all(len(re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", line)) <= 78 for line in shown.splitlines()), "room for ^C"
     assert not re.sub(r"\x1b\[[\d;?]*[A-Za-z]|[\u2501\u2500\u2578\u257a]", "", bar).strip()
 
 

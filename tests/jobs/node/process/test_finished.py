@@ -6,12 +6,12 @@ from jobs.kinds import SampleFailureKind
 from jobs.node.batches import BatchWork
 from jobs.node.messages import Batch
 from jobs.node.process.finished import Finished
-from jobs.node.process.sample_runner import Outcome
+from jobs.node.process.sample_runner import SampleOutcome
 from jobs.storage.records import Commit, FailedSample
 
 
-def failed(row: int) -> Outcome:
-    return Outcome(row, None, FailedSample(row, SampleFailureKind.CRASH, "the pool worker died of it"))
+def failed(row: int) -> SampleOutcome:
+    return SampleOutcome(row, None, FailedSample(row, SampleFailureKind.CRASH, "the pool worker died of it"))
 
 
 class Asking:
@@ -41,12 +41,12 @@ def test_samples_that_fail_while_others_are_stored_are_told_in_order_and_once() 
     for where in range(2):
         backend: Any = Asking()
         backend.finished = finished = Finished(backend, backend)
-        finished.add(Batch(4, 5), Outcome(4, {"y": 1}, None))
+        finished.add(Batch(4, 5), SampleOutcome(4, {"y": 1}, None))
         if where:
             finished.add(Batch(2, 3), failed(2))
             backend.store_rows = lambda rows: [Commit(row, row + 1) for row, *_ in rows]
         backend.meanwhile = [7, 8]
         told = [commit.start for commit in finished.store()]
-        finished.add(Batch(9, 10), Outcome(9, {"y": 1}, None))
+        finished.add(Batch(9, 10), SampleOutcome(9, {"y": 1}, None))
         told += [commit.start for commit in finished.store()]
         assert told == ([4, 2, 7, 8, 9] if where else [4, 7, 8, 9])

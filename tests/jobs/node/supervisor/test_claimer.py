@@ -326,21 +326,45 @@ def test_work_that_kills_is_left_to_the_next_submission(run: RunDir) -> None:
     assert not mine.all_done()
 
 
-def test_of_many_it_looks_at_some_and_at_all_before_it_leaves(tmp_path: Path) -> None:
+@pytest.fixture
+def many(tmp_path: Path) -> RunDir:
+    """A submission of 400 rows to 40 workers, a range each."""
     run = build_plan(tmp_path / "run", (0, 400), batch_size=10)
     submission = submit(run, claims=True)
     ranges = tuple((start, start + 10) for start in range(0, 400, 10))
     Submission(1, "local", 0.0, 40, submission.rows, ranges, submission.node).write(run.submission(1))
+    return run
+
+
+def test_of_many_it_looks_at_some_and_at_all_before_it_leaves(many: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     for worker in range(1, 40):
-        with AttemptWriter(run, worker=worker) as writer:
-            claim(run, worker, 1, writer, 10 * worker, 10 * worker + 10)
+        with AttemptWriter(many, worker=worker) as writer:
+            claim(many, worker, 1, writer, 10 * worker, 10 * worker + 10)
             end(writer, EndReason.DONE, done=f"{10 * worker}-{10 * worker + 9}")
-    mine = idle(run)
+    mine = idle(many)
+    claims: set[int] = set()
+    read = ClaimFolder.read_one
+
+    def noted(folder: ClaimFolder, range_: int, number: int) -> Claim | None:
+        claims.add(range_)
+        return read(folder, range_, number)
+
+    monkeypatch.setattr(ClaimFolder, "read_one", noted)
     seen = []
     while mine.next(1.0, 0.0) is not None:
-        seen.append(len(mine.seen()))
-    assert seen == [16, 32]
+        seen.append((len(mine.seen()), len(claims)))
+    assert seen == [(16, 16), (32, 32)]
     assert mine.all_done()
+
+
+def test_where_somebody_works_few_are_asked_whether_all_is_done(many: RunDir) -> None:
+    for worker in range(1, 40):
+        with AttemptWriter(many, worker=worker) as writer:
+            claim(many, worker, 1, writer, 10 * worker, 10 * worker + 10)
+            writer.beat(begun=10 * worker)
+    mine = idle(many)
+    assert not mine.all_done()
+    assert len(mine.seen()) == 16
 
 
 @pytest.mark.parametrize("content", [b"", b"torn"])

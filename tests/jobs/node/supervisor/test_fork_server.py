@@ -19,6 +19,7 @@ from jobs.machine import kernel_kills
 from jobs.machine.kernel_kills import KernelKills
 from jobs.node.supervisor.fork_server import Forked, ForkServer, ServerDied
 from tests.support.launcher_runs import wait_until
+from tests.support.patience import PATIENCE
 from tests.support.task_runs import runs
 
 
@@ -66,7 +67,7 @@ def server() -> Iterator[ForkServer]:
 
 
 def ended(child: Forked) -> int | None:
-    child.join(30)
+    child.join(PATIENCE)
     return child.exitcode
 
 

@@ -93,7 +93,7 @@ def test_a_task_that_is_ended_takes_along_all_that_was_started(
         tree = psutil.Process(task.pid).children(recursive=True)
         task.send_signal(number)
         assert task.wait(PATIENCE) in (75, -signal.SIGKILL)
-    wait_until(lambda: not sleepers(mark) and not alive(tree), 10)
+    wait_until(lambda: not sleepers(mark) and not alive(tree))
 
 
 _OTHERS = [
@@ -113,7 +113,7 @@ def test_a_local_run_that_is_ended_takes_along_all_that_was_started(
         tree = psutil.Process(run.pid).children(recursive=True)
         run.send_signal(number)
         assert run.wait(PATIENCE) in (130, -number)
-    wait_until(lambda: not sleepers(mark) and not alive(tree), 30)
+    wait_until(lambda: not sleepers(mark) and not alive(tree))
 
 
 def test_sigterm_ends_what_a_job_forks(tmp_path: Path) -> None:
@@ -138,10 +138,8 @@ def test_while_the_job_is_imported_beats_go_out_and_a_signal_ends_the_task(tmp_p
         (attempt,) = attempts(run)
         wait_until(lambda: sum(isinstance(record, Beat) for record in read_records(attempt.journal)) > 3)
         tree = psutil.Process(task.pid).children(recursive=True)
-        began = time.monotonic()
         task.terminate()
         assert task.wait(PATIENCE) == 75
-    assert time.monotonic() - began < 10
     assert last_end(run).end == "stopped"
     wait_until(lambda: not alive(tree))
 
@@ -182,11 +180,11 @@ def test_what_could_not_be_set_up_is_not_torn_down(tmp_path: Path) -> None:
 def test_threads_and_processes_that_a_job_leaves_do_not_hold_up_the_end(tmp_path: Path) -> None:
     params = {"seconds": 0, "folder": str(tmp_path), "leave": True}
     run = make_run(tmp_path / "run", f"{JOBS}Slow", 8, params=params, workers=0)
-    began = time.monotonic()
     done = run_task(run)
     assert done.returncode == 0
     assert "left running are cut off" in done.stderr
-    assert time.monotonic() - began < 30
+    (torn_down,) = tmp_path.glob("done-*")
+    assert time.time() - torn_down.stat().st_mtime < 20  # what tears down itself has 30 s
 
 
 def test_time_in_which_a_task_is_suspended_is_no_samples(tmp_path: Path) -> None:

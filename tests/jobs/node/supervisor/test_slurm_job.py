@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.node.supervisor.slurm_job import cancel_waiting, end_silent, is_near_its_end, requeue
+from jobs.node.supervisor.slurm_job import cancel_waiting, end_silent, has_ended_others, is_near_its_end, requeue
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Submission
 from tests.support.builders import AttemptWriter, build_plan, submit
@@ -168,10 +168,10 @@ def test_a_task_that_is_there_and_writes_nothing_is_ended(
     AttemptWriter(run, worker=3, job_id="12_6").close()  # killed: Slurm has it no more
     slow = AttemptWriter(run, worker=4, job_id="12_7")
     monkeypatch.setenv("QUEUED", "12_5\n12_7\n")
-    thread = threading.Thread(target=end_silent, args=(run, 1, never, 0.8))
+    thread = threading.Thread(target=end_silent, args=(run, 1, never, 2.0))
     thread.start()
-    until = time.monotonic() + 2.0
-    while time.monotonic() < until:  # longer than anybody may be silent
+    until = time.monotonic() + 4.0
+    while time.monotonic() < until:  # longer than anybody may be silent; a slow disk takes a second for each beat
         slow.beat()
         time.sleep(0.1)
     slow.end()
@@ -185,8 +185,10 @@ def test_a_task_that_is_there_and_writes_nothing_is_ended(
 
 def test_where_all_have_ended_nobody_is_asked(run: RunDir, asked: Path) -> None:
     AttemptWriter(run, worker=1, job_id="12_4").end()
+    assert not has_ended_others(run, 1)
     end_silent(run, 1, never)
     assert not asked.exists()
+    assert has_ended_others(run, 1)
 
 
 def test_whoever_has_to_leave_waits_for_nobody(run: RunDir, asked: Path) -> None:

@@ -43,6 +43,13 @@ def test_a_process_is_blamed_for_a_reason_once() -> None:
     assert streak.add(again) == again
 
 
+def test_one_that_takes_too_long_counts_where_its_process_lives_on() -> None:
+    late = [good(0), *(bad(row, kind=SampleFailureKind.SAMPLE_TIMEOUT) for row in range(1, 1 + SAMPLES + 4))]
+    one_by_one, in_batches = Streak(in_flight=4), Streak()
+    assert (one_by_one.add(late), one_by_one.is_long) == ([good(0)], True)
+    assert (in_batches.add(late), in_batches.is_long) == (late, False)
+
+
 def test_a_good_sample_settles_what_was_held_back() -> None:
     streak = Streak()
     streak.add([good(0), bad(1), bad(2)])
@@ -70,7 +77,8 @@ def test_batches_are_held_back_where_all_of_their_samples_failed_and_three_are_t
 
 _COMMITS = st.lists(
     st.sampled_from([
-        good(0), bad(0), bad(0, "another"), bad(0, kind=SampleFailureKind.LOAD), bad(0, kind=SampleFailureKind.CRASH)
+        good(0), bad(0), bad(0, "another"), bad(0, kind=SampleFailureKind.LOAD), bad(0, kind=SampleFailureKind.CRASH),
+        bad(0, kind=SampleFailureKind.SAMPLE_TIMEOUT),
     ]),
     max_size=60,
 )  # fmt: skip

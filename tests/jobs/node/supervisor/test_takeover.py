@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.kinds import FailureKind
-from jobs.node.supervisor.takeover import Pace, Rest, Stretch, inherited, split
+from jobs.node.supervisor.takeover import IdlePace, Rest, Stretch, inherited, split
 from jobs.storage.beats import Beat, GivenUp, Held
 from jobs.storage.claims import Claim, holdings
 from jobs.storage.shard_table import ShardTable
@@ -31,38 +31,38 @@ def beat(rate: float = 1.0, *, begun: int = 0, setup: float = 0.0, claim: Claim 
 
 
 def test_of_one_as_fast_half_of_what_comes_after_the_margin_is_taken() -> None:
-    assert split(stretch(), beat(), Pace(1.0, 0.0), 100.0, TABLE) == Claim(0, 2, "", 550, 1000)
+    assert split(stretch(), beat(), IdlePace(1.0, 0.0), 100.0, TABLE) == Claim(0, 2, "", 550, 1000)
 
 
 def test_who_does_not_know_its_rate_is_as_fast() -> None:
-    assert split(stretch(), beat(), Pace(0.0, 0.0), 100.0, TABLE) == Claim(0, 2, "", 550, 1000)
+    assert split(stretch(), beat(), IdlePace(0.0, 0.0), 100.0, TABLE) == Claim(0, 2, "", 550, 1000)
 
 
 def test_who_is_three_times_as_fast_takes_three_quarters() -> None:
-    assert split(stretch(), beat(), Pace(3.0, 0.0), 200.0, TABLE) == Claim(0, 2, "", 400, 1000)
+    assert split(stretch(), beat(), IdlePace(3.0, 0.0), 200.0, TABLE) == Claim(0, 2, "", 400, 1000)
 
 
 def test_what_is_begun_is_not_taken() -> None:
-    assert split(stretch(), beat(begun=800), Pace(1.0, 0.0), 100.0, TABLE) == Claim(0, 2, "", 950, 1000)
+    assert split(stretch(), beat(begun=800), IdlePace(1.0, 0.0), 100.0, TABLE) == Claim(0, 2, "", 950, 1000)
 
 
 def test_a_claim_that_the_beat_does_not_know_yet_is_all_ahead() -> None:
     newer = Claim(0, 2, "other", 500, 1000)
-    found = split(stretch("500-999", claim=newer, claims=(CLAIM,)), beat(begun=490), Pace(1.0, 0.0), 100.0, TABLE)
+    found = split(stretch("500-999", claim=newer, claims=(CLAIM,)), beat(begun=490), IdlePace(1.0, 0.0), 100.0, TABLE)
     assert found == Claim(0, 3, "", 800, 1000)
 
 
 def test_nothing_is_taken_of_a_claim_that_its_holder_is_through_with() -> None:
-    assert split(stretch(), beat(more=1), Pace(1.0, 0.0), 0.0, TABLE) is None
+    assert split(stretch(), beat(more=1), IdlePace(1.0, 0.0), 0.0, TABLE) is None
 
 
 def test_what_takes_no_longer_than_the_set_up_is_worth_is_not_taken() -> None:
-    assert split(stretch("900-999"), beat(), Pace(1.0, 50.0), 0.0, TABLE) is None
-    assert split(stretch("900-999"), beat(), Pace(1.0, 40.0), 0.0, TABLE) == Claim(0, 2, "", 950, 1000)
+    assert split(stretch("900-999"), beat(), IdlePace(1.0, 50.0), 0.0, TABLE) is None
+    assert split(stretch("900-999"), beat(), IdlePace(1.0, 40.0), 0.0, TABLE) == Claim(0, 2, "", 950, 1000)
 
 
 def test_who_was_never_set_up_takes_as_long_for_it_as_the_holder() -> None:
-    assert split(stretch("900-999"), beat(setup=50.0), Pace(0.0, None), 0.0, TABLE) is None
+    assert split(stretch("900-999"), beat(setup=50.0), IdlePace(0.0, None), 0.0, TABLE) is None
 
 
 @given(
@@ -76,7 +76,7 @@ def test_a_split_leaves_the_margin_to_the_holder_and_is_done_no_later(
     first: int, rate: float, mine: float, margin: float, setup: float
 ) -> None:
     left = stretch(f"{10 * first}-999")
-    found = split(left, beat(rate, begun=10 * first), Pace(mine, setup), margin, TABLE)
+    found = split(left, beat(rate, begun=10 * first), IdlePace(mine, setup), margin, TABLE)
     ahead = 1000 - 10 * first - round(rate * margin)
     if found is None:
         assert ahead <= rate * (2 + 2 * setup) or ahead * (mine or rate) / ((mine or rate) + rate) <= 10
@@ -107,21 +107,21 @@ def test_where_three_have_come_to_nothing_it_is_left() -> None:
 
 def test_what_is_left_is_what_nobody_has_done_or_given_up() -> None:
     rest = Rest(Spans([(0, 1000)]), TABLE)
-    rest.learn_claims([CLAIM, Claim(0, 2, "second", 400, 1000)])
+    rest.learn_claims(0, [CLAIM, Claim(0, 2, "second", 400, 1000)])
     rest.learn_beats([Beat(1, 0.0, Spans([(0, 100)])), Beat(1, 0.0, Spans([(300, 450)]))])
-    assert [(one.claim.number, str(one.left)) for one in rest.stretches()] == [(2, "450-999"), (1, "100-299")]
+    assert [(one.claim.number, str(one.left)) for one in rest.stretches([0])] == [(2, "450-999"), (1, "100-299")]
     rest.learn_beats([Beat(1, 0.0, given_up=(GivenUp(1, FailureKind.ERROR, ""),))])
-    assert [(one.claim.number, str(one.left)) for one in rest.stretches()] == [(2, "450-499"), (1, "100-299")]
+    assert [(one.claim.number, str(one.left)) for one in rest.stretches([0])] == [(2, "450-499"), (1, "100-299")]
 
 
 def test_a_later_claim_is_learned_and_one_without_rows_keeps_its_number() -> None:
     rest = Rest(Spans([(0, 1000)]), TABLE)
-    rest.learn_claims([CLAIM])
-    rest.learn_claims([CLAIM, Claim(0, 2, "", 0, 0)])
-    (left,) = rest.stretches()
+    rest.learn_claims(0, [CLAIM])
+    rest.learn_claims(0, [CLAIM, Claim(0, 2, "", 0, 0)])
+    (left,) = rest.stretches([0])
     assert (left.claim, inherited(left, TABLE)) == (CLAIM, Claim(0, 3, "", 0, 1000))
-    rest.learn_claims([CLAIM, Claim(0, 2, "second", 600, 1000)])
-    assert [one.claim.number for one in rest.stretches()] == [2, 1]
+    rest.learn_claims(0, [CLAIM, Claim(0, 2, "second", 600, 1000)])
+    assert [one.claim.number for one in rest.stretches([0])] == [2, 1]
 
 
 # --- whole arrays

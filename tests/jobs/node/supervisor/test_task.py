@@ -29,8 +29,8 @@ from tests.support.builders import change_plan
 from tests.support.launcher_runs import wait_until
 from tests.support.patience import PATIENCE
 from tests.support.task_runs import (
-    alive,
     attempts,
+    await_end,
     command,
     commits,
     content,
@@ -89,7 +89,8 @@ def test_each_bad_sample_fails_alone_with_its_kind(tmp_path: Path, workers: int,
     assert "sample 77 failed (SAMPLE_TIMEOUT): took longer" in done.stdout
     said = (done.stdout + done.stderr).encode().splitlines()
     by = {stamp["speaker"].decode() for stamp in map(STAMP.match, said) if stamp}
-    assert by >= ({"task", "p0.w0", "p0.w1"} if workers else {"task", "p0"})
+    assert by & ({"p0.w0", "p0.w1"} if workers else {"p0"})  # one may have met no bad sample
+    assert "task" in by
     found = {row: (sample.kind, sample.message) for row, sample in failures(run).items()}
     assert found.keys() == {int(row) for row in bad}
     assert found[3] == ("LOAD", "ValueError: bad sample")
@@ -336,8 +337,7 @@ def test_a_signal_commits_and_leaves_and_the_next_attempt_goes_on(
     task.send_signal(stop)
     assert task.wait(PATIENCE) == 75
     assert last_end(run).end == "stopped"
-    psutil.wait_procs(tree, 5)
-    assert alive(tree) == []
+    await_end(tree)
     before = done_rows(run)
     assert before
     assert run_task(run).returncode == 0
@@ -359,17 +359,18 @@ def test_signals_of_one_request_commit_and_leave(tmp_path: Path) -> None:
 
 
 def test_a_second_signal_ends_the_task_at_once(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", "Toy", 64, params={"bad": {"40": "sleep"}}, workers=0)
+    hangs = tmp_path / "hangs"
+    job, params = "tests.example_jobs.hanging_jobs:HangsOnce", {"marker": str(hangs), "row": 40}
+    run = make_run(tmp_path / "run", job, 64, params=params, workers=0)
     task = subprocess.Popen(command(run))
-    wait_for_commits(run, 1)
+    wait_until(hangs.exists)
     tree = psutil.Process(task.pid).children(recursive=True)
     while task.poll() is None:  # those that come together count as one
         task.send_signal(signal.SIGTERM)
         time.sleep(0.02)
     assert task.wait() == 75
     assert attempts(run)[-1].beat.end is None, "it has not waited for the batch at hand"
-    psutil.wait_procs(tree, 5)
-    assert alive(tree) == []
+    await_end(tree)
 
 
 def test_no_process_outlives_a_killed_supervisor(tmp_path: Path) -> None:
@@ -380,8 +381,7 @@ def test_no_process_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     assert len(tree) >= 7
     task.kill()
     task.wait()
-    psutil.wait_procs(tree, 5)
-    assert alive(tree) == []
+    await_end(tree)
 
 
 def test_a_task_leaves_when_its_parent_dies(tmp_path: Path) -> None:
@@ -392,8 +392,7 @@ def test_a_task_leaves_when_its_parent_dies(tmp_path: Path) -> None:
     tree = psutil.Process(parent.pid).children(recursive=True)
     parent.kill()
     parent.wait()
-    psutil.wait_procs(tree, 15)
-    assert alive(tree) == []
+    await_end(tree)
     assert last_end(run).end == "stopped"
 
 

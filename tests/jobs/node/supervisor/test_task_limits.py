@@ -134,9 +134,11 @@ def has_started(pid: int, word: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize(("grace", "batches"), [(5, 0), (20, 1)])
-def test_a_batch_at_hand_has_as_long_as_the_grace_allows(tmp_path: Path, grace: int, batches: int) -> None:
-    params = {"process": {"0": 1}, "seconds": 4}
+@pytest.mark.parametrize(("grace", "seconds", "batches"), [(5, 600, 0), (20, 4, 1)])
+def test_a_batch_at_hand_has_as_long_as_the_grace_allows(
+    tmp_path: Path, grace: int, seconds: int, batches: int
+) -> None:
+    params = {"process": {"0": 1}, "seconds": seconds}
     run = make_run(tmp_path, "tests.example_jobs.greedy_jobs:Starter", 1, params=params, workers=1)
     submission = Submission.read(run.submission(1))
     replace(submission, resources=replace(submission.resources, grace=grace)).write(run.submission(1))

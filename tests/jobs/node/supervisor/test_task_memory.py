@@ -32,8 +32,8 @@ def cgroup() -> Iterator[MemoryCgroup]:
 
 
 def test_programs_that_do_not_fit_side_by_side_are_done_one_after_another(tmp_path: Path) -> None:
-    params = {"load": {str(row): 300 for row in range(3)}, "seconds": 1.2}
-    run = make_run(tmp_path, GREEDY + "Starter", 3, batch_size=1, params=params, workers=2, memory=450 * MB)
+    params = {"load": {str(row): 300 for row in range(3)}, "seconds": 2.5, "together": str(tmp_path / "together")}
+    run = make_run(tmp_path / "run", GREEDY + "Starter", 3, batch_size=1, params=params, workers=2, memory=450 * MB)
     done = run_task(run)
     assert done.returncode == 0, done.stdout
     assert "memory ran out" in done.stdout

@@ -113,7 +113,7 @@ def test_the_longest_samples_are_begun_first_where_it_is_known_what_they_cost(tm
 
 
 def test_samples_that_fail_fail_alone_each_by_its_own_time_out(tmp_path: Path) -> None:
-    bad = {"3": "raise", "7": "load", "20": "hang", "21": "stubborn"}
+    bad = {"3": "raise", "7": "load", "20": "hang", "21": "stubborn", "22": "stop"}
     run = samples_run(tmp_path / "run", {"bad": bad}, max_failed_samples=4, sample_timeout=0.5)
     assert run_task(run).returncode == 0
     kinds = {row: sample.kind for row, sample in failures(run).items()}
@@ -242,6 +242,13 @@ def test_an_engine_that_died_behind_a_living_process_makes_no_sample_fail(tmp_pa
     run = batches_run(tmp_path / "batches", dies=100, marks=str(tmp_path / "batches"))
     assert run_task(run).returncode == 0
     assert results(run)["y"].tolist() == [2 * row for row in range(200)]
+
+
+def test_an_engine_that_hangs_behind_a_living_process_makes_no_sample_fail(tmp_path: Path) -> None:
+    params = {"bad": {"20": "hangs once"}, "marks": str(tmp_path)}
+    run = samples_run(tmp_path / "run", params, sample_timeout=0.5)
+    assert run_task(run).returncode == 0
+    assert numbers(run) == list(range(ROWS))
 
 
 @pytest.mark.thorough

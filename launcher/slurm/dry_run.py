@@ -1,4 +1,4 @@
-"""Trial: whether sbatch would take a job with certain options, without submitting one."""
+"""DryRun: whether sbatch would take a job with certain options, without submitting one."""
 
 import os
 from pathlib import Path
@@ -38,7 +38,7 @@ def refusal(options: Options) -> str:
     return problem
 
 
-def finalize_trial(config: "Config", resources: "Resources") -> tuple[Options, str]:
+def finalize_way(config: "Config", resources: "Resources") -> tuple[Options, str]:
     """What the finalize job would ask for: the first of its ways that sbatch takes; or the first, and why none is taken."""
     ways: list[Options] = []
     for options in (finalize_options(config, resources, **way) for way in FINALIZE_WAYS):

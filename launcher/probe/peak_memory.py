@@ -1,4 +1,4 @@
-"""Memory of a process and of all below it, as a Slurm job's limit counts it."""
+"""PeakMemory: the most that a process and all below it used, as the limit of an array task counts it."""
 
 import time
 
@@ -10,13 +10,8 @@ _INTERVAL = 0.2
 _SHARE = 0.05
 
 
-def tree_memory(pid: int) -> int:
-    """Bytes that a process and all its descendants use now; those that end meanwhile count as nothing."""
-    return sum(TreeMemory().read(ProcessTree(pid).look()).values())
-
-
 class PeakMemory:
-    """The most that a process tree used, as far as looking now and then can tell."""
+    """Of a tree, in ``bytes``, as far as looking now and then can tell; what ends meanwhile counts as nothing."""
 
     def __init__(self, pid: int) -> None:
         self._tree = ProcessTree(pid)

@@ -1,4 +1,4 @@
-"""Delivery: a notice on its way: to a command, which reads it, or to a server, by POST. Each is given a minute."""
+"""Dispatch: a notice on its way: to a command, which reads it, or to a server, by POST. Each is given a minute."""
 
 import json
 import os
@@ -33,7 +33,11 @@ def in_short(target: str | Sequence[str]) -> str:
 def deliver(target: str | Sequence[str], document: Mapping[str, Any], folder: Path) -> None:
     """Sends a document; raises Undelivered where nobody took it, or not in time. Commands run in ``folder``."""
     if isinstance(target, str):
-        _post(_filled(target), json.dumps(document).encode())
+        url, body = _filled(target), json.dumps(document).encode()
+        try:
+            within(SECONDS, lambda: _request(url, body))
+        except TimeoutError:
+            raise Undelivered(f"no answer within {SECONDS:.0f} s") from None
     else:
         _run([word.format_map(document) for word in target], document, folder)
 
@@ -77,13 +81,6 @@ def _run(words: Sequence[str], document: Mapping[str, Any], folder: Path) -> Non
 def _filled(url: str) -> str:
     """A URL with its variables put in here and now, so that none of them is in a file of the run."""
     return put_in(url, lambda name: Undelivered(f"the variable {name} of its URL is not set where the run ended"))
-
-
-def _post(url: str, body: bytes) -> None:
-    try:
-        within(SECONDS, lambda: _request(url, body))
-    except TimeoutError:
-        raise Undelivered(f"no answer within {SECONDS:.0f} s") from None
 
 
 def _request(url: str, body: bytes) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.notify.delivery import doubts
+from launcher.notify.dispatch import doubts
 from tests.support.launcher_runs import document, launcher, write_config
 
 

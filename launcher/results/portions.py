@@ -1,4 +1,4 @@
-"""Pieces: a result cut into neighbouring rows that fit into memory together, for whoever copies all of it."""
+"""Portions: a result cut into neighbouring rows that fit into memory together, for whoever copies all of it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ import numpy as np
 from jobs.storage.outputs import Column
 from launcher.results.results import Results
 
-# A piece has so many bytes at most (or one row), and rows.
+# A portion has so many bytes at most (or one row), and rows.
 _BYTES = 16 << 20
 _ROWS = 65_536
 
 
 @dataclass(frozen=True)
-class Piece:
+class Portion:
     """Rows from ``start`` on: their ids, status, and outputs by name, as columns."""
 
     start: int
@@ -32,18 +32,18 @@ class Piece:
         return sum(column.data.nbytes for column in self.columns.values())
 
 
-def pieces(results: Results, every: int | None = None) -> Iterator[Piece]:
+def portions(results: Results, every: int | None = None) -> Iterator[Portion]:
     """All rows in order; with ``every``, one ends at each multiple of it."""
     start, rows = 0, len(results)
     while start < rows:
         most = min(start + _ROWS, rows, start - start % every + every if every else rows)
         stop = start + _fitting(results, start, most)
-        yield _piece(results, start, stop)
+        yield _portion(results, start, stop)
         start = stop
 
 
 def _fitting(results: Results, start: int, stop: int) -> int:
-    """How many rows from ``start`` on are of one piece."""
+    """How many rows from ``start`` on are of one portion."""
     sizes = np.zeros(stop - start, np.int64)
     for name in results.outputs:
         output = results.output(name)
@@ -52,7 +52,7 @@ def _fitting(results: Results, start: int, stop: int) -> int:
     return max(int(np.searchsorted(np.cumsum(sizes), _BYTES, side="right")), 1)
 
 
-def _piece(results: Results, start: int, stop: int) -> Piece:
+def _portion(results: Results, start: int, stop: int) -> Portion:
     columns, table = {}, results.table
     for name in results.outputs:
         if results.output(name).ragged:
@@ -60,4 +60,4 @@ def _piece(results: Results, start: int, stop: int) -> Piece:
             columns[name] = Column(items, np.diff(bounds), results.output(name).encoding)
         else:
             columns[name] = Column(table.fixed(name)[start:stop])
-    return Piece(start, table.ids(start, stop), table.status(start, stop), columns)
+    return Portion(start, table.ids(start, stop), table.status(start, stop), columns)

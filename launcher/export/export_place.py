@@ -1,4 +1,4 @@
-"""Delivery: where an export goes: a folder, or a place in a store, which gets the files once all are made.
+"""ExportPlace: where an export goes: a folder, or a place in a store, which gets the files once all are made.
 
 A store has no folders that come to be at once. So _result.json is the last that it gets: where it is, all is.
 """

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.errors import RunError
 from jobs.gather.gather import gather
-from jobs.gather.result_place import objection
+from jobs.gather.objection import objection
 from jobs.storage.rundir import RunDir
 from tests.support.builders import build_plan
 from tests.support.launcher_runs import launcher, write_config

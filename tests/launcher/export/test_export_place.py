@@ -10,7 +10,7 @@ import pytest
 from jobs.errors import InputError, RunError
 from jobs.references.stores import _store
 from launcher.cli import main
-from launcher.export.delivery import delivered
+from launcher.export.export_place import delivered
 from tests.support.builders import build_run
 from tests.support.object_store import ObjectStore, serving
 
