@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ruamel.yaml import YAML
 from ruamel.yaml.composer import ComposerError, MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -67,7 +68,7 @@ def parse_document(text: str, name: str) -> Document:
     """Parses the text of the file ``name``. Raises InputError, with its line, where it is no YAML mapping."""
     yaml = core_yaml()
     try:
-        root = yaml.compose(text)
+        root = _composed(yaml, text)
         if root is None:
             return Document({})
         if not isinstance(root, MappingNode):
@@ -84,6 +85,13 @@ def parse_document(text: str, name: str) -> Document:
         raise InputError(f"{name}:{line}: not valid YAML: control character {chr(error.character)!r}") from None
     except ValueError as error:  # an explicit tag, such as `!!int x`
         raise InputError(f"{name}: not valid YAML: {error}") from None
+
+
+def _composed(yaml: YAML, text: str) -> Any:
+    """The nodes of a text. U+0085, which ends a line in version 1.1 alone, would become a space."""
+    if (at := text.find("\x85")) >= 0:
+        raise ReaderError("", at, 0x85, "unicode", "special characters are not allowed")
+    return yaml.compose(text)
 
 
 def _unique(keys: Iterator[tuple[KeyPath, int]], name: str) -> dict[KeyPath, int]:
@@ -184,7 +192,7 @@ def parse_value(text: str, path: KeyPath = ()) -> Any:
     """The YAML value of a key, such as the right side of ``--set``. Raises ValueError where it is none."""
     yaml = core_yaml()
     try:
-        node = yaml.compose(text)
+        node = _composed(yaml, text)
         if node is None:
             return None
         for _ in _places(node, path):
