@@ -193,6 +193,8 @@ def parse_value(text: str, path: KeyPath = ()) -> Any:
     yaml = core_yaml()
     try:
         node = _composed(yaml, text)
+        if text[node.end_mark.index if node else 0 :].strip().startswith("#"):
+            raise ValueError("a # begins a comment, and what follows it would be left out: write the value in quotes")
         if node is None:
             return None
         for _ in _places(node, path):

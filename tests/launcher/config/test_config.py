@@ -434,10 +434,16 @@ def test_an_override_may_be_a_list_or_a_mapping_and_change_what_is_in_one(folder
     assert load(SMALL, "data.manifest={train: a.csv, test: [b.csv]}").data.manifests["test"] == ("b.csv",)
 
 
-@pytest.mark.parametrize("override", ["node", "=3", "node.=3", ".=3", "name.sub=3", "node.workers=[1"])
+@pytest.mark.parametrize(
+    "override", ["node", "=3", "node.=3", ".=3", "name.sub=3", "node.workers=[1", "data.id=#a", "data.id=a #b"]
+)
 def test_an_override_that_cannot_be_applied_is_named(folder: Path, override: str) -> None:
     (problem,) = problems(SMALL, override)
     assert problem.startswith(f"--set {override}: ")
+
+
+def test_a_sign_of_a_comment_in_an_override_may_be_in_quotes_or_a_word(folder: Path) -> None:
+    assert load(SMALL, "data.id='#a'", "data.cost=a#b").data.id == "#a"
 
 
 def test_an_unknown_key_in_an_override_names_the_nearest(folder: Path) -> None:
