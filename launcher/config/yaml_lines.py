@@ -193,8 +193,10 @@ def parse_value(text: str, path: KeyPath = ()) -> Any:
     yaml = core_yaml()
     try:
         node = _composed(yaml, text)
-        if text[node.end_mark.index if node else 0 :].strip().startswith("#"):
-            raise ValueError("a # begins a comment, and what follows it would be left out: write the value in quotes")
+        if not _is_whole(node, text):
+            raise ValueError(
+                "not all of it is a value: write text with such signs in quotes, a list as [a, b], a mapping as {a: b}"
+            )
         if node is None:
             return None
         for _ in _places(node, path):
@@ -204,6 +206,15 @@ def parse_value(text: str, path: KeyPath = ()) -> Any:
         return yaml.constructor.construct_document(node)
     except YAMLError as error:
         raise ValueError(f"not a YAML value: {getattr(error, 'problem', None) or error}") from None
+
+
+def _is_whole(node: Node | None, text: str) -> bool:
+    """Whether a node is all of a text, as it stands there: no comment, anchor or block, and no lines that become one."""
+    written = text.strip()
+    if isinstance(node, ScalarNode) and not node.style:
+        return str(node.value) == written
+    rest = text[node.end_mark.index :] if node else ""
+    return not rest.strip() and (not written or written[0] in "'\"[{")
 
 
 def value_text(value: Any) -> str:
