@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from jobs.errors import RunError
 from jobs.kinds import RunState
+from jobs.machine import streams
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
@@ -80,8 +81,9 @@ def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:
         return status
     from launcher.delivery.destination import write_result
 
-    write_result(run, output=config.output_path, form=config.result_form)
-    start_waiting(run)
+    with streams.kept_clear():  # what a Job that folds its results prints
+        write_result(run, output=config.output_path, form=config.result_form)
+        start_waiting(run)
     return reader.read()
 
 
