@@ -79,7 +79,8 @@ class Started:
         return [
             f"run directory: {self.run.path.absolute()}",
             *(
-                f"submission {made.number}: {counted(table.shards_in(made.work(table)).count, 'shard')}, {executor.place(made)}"
+                f"submission {made.number}: {counted(table.shards_in(made.work(table)).count, 'shard')}, "
+                f"{counted(made.tasks, 'array task')}, {executor.place(made)}"
                 for made in self.submissions
             ),
             *executor.remarks(self.config),
