@@ -26,7 +26,7 @@ from launcher.status.pace import Pace, blocks
 from launcher.status.progress import status_lines, summary_line
 from launcher.status.reader import StatusReader
 from launcher.status.status import Status
-from launcher.status.views import LineView, TerminalView, screen_lines
+from launcher.status.views import LineView, TerminalView, make_view, screen_lines
 from tests.support.builders import (
     ELSEWHERE,
     AttemptWriter,
@@ -738,6 +738,18 @@ def test_the_bar_of_the_redrawn_screen_has_a_line_of_its_own(run: RunDir, monkey
     (bar,) = [line for line in shown.splitlines() if "\u2501" in line or "\u2500" in line]
     assert all(len(re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", line)) <= 78 for line in shown.splitlines()), "room for ^C"
     assert not re.sub(r"\x1b\[[\d;?]*[A-Za-z]|[\u2501\u2500\u2578\u257a]", "", bar).strip()
+
+
+@pytest.mark.parametrize(
+    ("terminal", "view"), [("xterm-256color", TerminalView), ("", TerminalView), ("dumb", LineView)]
+)
+def test_a_terminal_that_cannot_redraw_gets_lines(
+    monkeypatch: pytest.MonkeyPatch, terminal: str, view: type[object]
+) -> None:
+    monkeypatch.setenv("TERM", terminal)
+    screen = StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    assert type(make_view(screen)) is view
 
 
 def test_the_pace_of_a_run_is_told_in_blocks_of_the_time_in_which_somebody_looked(run: RunDir) -> None:
