@@ -423,7 +423,7 @@ def test_what_is_done_once_all_samples_are_there_is_said(run: RunDir) -> None:
     finish_all(run)
     submit(run, 2, rows=Spans([(0, 16)]))
     own(run, ProcessIdentity.current(), number=2)
-    assert ", 16 computed again, shards 3 done, 1 pending" in summary_line(read(run))
+    assert ", 16 still to be computed again, shards 3 done, 1 pending" in summary_line(read(run))
     with attempt(run, submission=2, worker=5) as writer:
         writer.commit(0, 16)
         writer.beat(end=EndReason.DONE)
