@@ -23,7 +23,7 @@ from jobs.storage.submission import NodeSettings, Submission
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, update
 from launcher.status.pace import Pace, blocks
-from launcher.status.progress import status_lines, summary_line
+from launcher.status.progress import brief_line, status_lines, summary_line
 from launcher.status.reader import StatusReader
 from launcher.status.status import Status
 from launcher.status.views import LineView, TerminalView, make_view, screen_lines
@@ -424,6 +424,7 @@ def test_what_is_done_once_all_samples_are_there_is_said(run: RunDir) -> None:
     submit(run, 2, rows=Spans([(0, 16)]))
     own(run, ProcessIdentity.current(), number=2)
     assert ", 16 still to be computed again, shards 3 done, 1 pending" in summary_line(read(run))
+    assert brief_line(read(run)).endswith(", 16 still to be computed again")
     with attempt(run, submission=2, worker=5) as writer:
         writer.commit(0, 16)
         writer.beat(end=EndReason.DONE)
