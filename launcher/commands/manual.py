@@ -56,6 +56,7 @@ def _page(name: str, parser: argparse.ArgumentParser, commands: Mapping[str, arg
     """A page in the macros of man(7)."""
     command = name.removeprefix(f"{_NAME}-")
     summary = str(parser.description).rstrip(".")
+    vars(parser)["color"] = False  # with which it is written for terminals, from Python 3.14 on
     usage = re.sub(r"\s+", " ", parser.format_usage().removeprefix("usage: ")).strip()
     own = [action for action in parser._actions if not isinstance(action, argparse._SubParsersAction)]
     lines = [

@@ -52,12 +52,12 @@ def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> "tup
     from launcher.submit.submit import write_planned
 
     config = load_target(target, printer)
-    planned = make_plan(config, way_of(options))
+    executor, resources = choose_executor(config.executor), list[str]()
+    # Before anything is written: a scheduler's commands may be here, and no cluster.
+    planned = make_plan(config, way_of(options), lambda: resources.extend(executor.describe(config)))
     note(planned.run)
     settings = [] if planned.is_new else _other_settings(planned, config)  # before the newest ones are written
-    executor = choose_executor(config.executor)
-    resources, remarks = executor.describe(config), executor.remarks(config)
-    remarks = [*remarks, *doubts(config.notify, planned.run.path)]
+    remarks = [*executor.remarks(config), *doubts(config.notify, planned.run.path)]
     # A template's comments may be in any encoding.
     scripts = {
         path: path.read_bytes().decode(errors="surrogateescape")

@@ -101,13 +101,14 @@ def _check_data(section: Any) -> tuple[Any, list[Problem]]:
         _, wrong = check_fields(RunManifest, named)
         problems += [(("data", "manifest", *path), message) for path, message in wrong]
         return ({**section, "manifest": "-"} if wrong else section), problems
+    section = dict(section)
     for name, sources in named.items() if isinstance(named, dict) else ():
         try:
             check_manifest_name(name)
             check_sources(sources)
         except ValueError as error:
             problems.append((("data", "manifest", name), str(error)))
-            section = {**section, "manifest": "-"}
+            section["manifest"] = {**section["manifest"], name: "-"}
     return section, problems
 
 

@@ -1,8 +1,6 @@
 """What is wrong with a config that only trying shows: its Job, the columns that the Job needs, the place of the result."""
 
-import contextlib
 import inspect
-import sys
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from jobs.errors import InputError
 from jobs.gather.objection import objection
 from jobs.job import Job, has_reduce, job_class, make_job, needed_columns, takes_samples
 from jobs.job_check import check_work
+from jobs.machine import streams
 from jobs.nearest import did_you_mean, nearest
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
@@ -27,7 +26,7 @@ def job_problems(job: JobSpec, workers: int) -> tuple[Collection[str], list[Prob
 
     ``workers``: pool workers of a process. What its module prints goes to stderr.
     """
-    with contextlib.redirect_stdout(sys.stderr), telling(f"importing {job.path}"):
+    with streams.kept_clear(), telling(f"importing {job.path}"):
         try:
             cls = job_class(job)
             problems = check_params(cls, job.path, job.params) or _loading_problems(cls, workers)

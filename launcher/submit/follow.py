@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from jobs.errors import RunError
 from jobs.kinds import RunState
+from jobs.machine import streams
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
@@ -19,6 +20,7 @@ from launcher.status.views import View, follow
 from launcher.submit.attend import attend, how_to_go_on
 from launcher.submit.cancel import cancel_run
 from launcher.submit.downstream import start_waiting
+from launcher.submit.result import want
 from launcher.submit.submit import nothing_to_do, select_rows, submit
 
 
@@ -73,13 +75,15 @@ def _told(status: Status, reader: StatusReader) -> Status:
 
 def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:
     """Every shard is done: writes the result, if that is missing or older."""
+    want(run, config)
     status = reader.read()
     if status.state is RunState.COMPLETE:
         return status
     from launcher.delivery.destination import write_result
 
-    write_result(run, output=config.output_path, form=config.result_form)
-    start_waiting(run)
+    with streams.kept_clear():  # what a Job that folds its results prints
+        write_result(run, output=config.output_path, form=config.result_form)
+        start_waiting(run)
     return reader.read()
 
 

@@ -19,7 +19,7 @@ from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Submission
 from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config
-from launcher.config.settings import node_settings
+from launcher.config.settings import node_settings, result_settings
 from launcher.executors import Executor, choose_executor
 from launcher.plan.work import with_work
 from launcher.runs.cleaned import refuse_cleaned
@@ -31,6 +31,7 @@ from launcher.runs.submissions import (
     Outcome,
     SubmissionState,
     create,
+    discard,
     in_hand,
     read_submissions,
     withdraw,
@@ -203,7 +204,7 @@ def discard_planned(run: RunDir) -> None:
     """Removes submissions that were planned and that nobody has submitted: new ones take their numbers."""
     for known in read_submissions(run):
         if known.is_by_hand and not Attempts(run, known.number).read():
-            withdraw(run, known.number)
+            discard(run, known.number)
 
 
 def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Submission:
@@ -219,11 +220,7 @@ def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Sub
             executor.resources(config),
             attempts=config.retry.attempts,
             stall=None if config.retry.stall is None else parse_time(config.retry.stall),
-            output=str(config.output_path) if config.output_path else None,
-            max_file_size=config.result_form.max_file_size,
-            compression=config.result_form.compression,
-            store=config.result_form.store,
-            format=config.result_form.format,
+            **result_settings(config),
             config=config.to_mapping(),
             profiles=config.profiles,
         ),
