@@ -125,7 +125,7 @@ def _new_code(run: RunDir, plan: Plan, is_wanted: bool) -> list[str]:
     if found and not is_wanted:
         raise RunError(
             f"{run.path}: {told(plan, found)}, which folds the results; to make the summary with the code of now: "
-            f"launcher gather {run.path}"
+            f"launcher gather {run.argument}"
         )
     return found
 

@@ -278,7 +278,7 @@ def _damage(run: RunDir, damaged: Sequence[Damage], path: Path) -> str:
         [
             f"{run.path}: {what} not on disk as written, in shards {shards.brief()}:",
             *lines,
-            f"`launcher rerun {run.path} --shards {shards.coarse()}` computes them again; {of_the_rest(run, [path])}",
+            f"`launcher rerun {run.argument} --shards {shards.coarse()}` computes them again; {of_the_rest(run, [path])}",
         ]
     )
 
@@ -287,4 +287,4 @@ def of_the_rest(run: RunDir, paths: Sequence[Path]) -> str:
     """How to have results, at these paths, of what there is."""
     if kept := [str(path) for path in paths if holds_complete(path)]:
         return f"what is complete stays as it is ({', '.join(kept)}): for a result of the rest move that away first"
-    return f"`launcher gather {run.path} --allow-missing` makes a result of what there is"
+    return f"`launcher gather {run.argument} --allow-missing` makes a result of what there is"

@@ -1,6 +1,7 @@
 """RunDir: every path of a run. Nobody else joins paths; login node and compute node both use it."""
 
 import itertools
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,11 @@ class RunDir:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def argument(self) -> str:
+        """The run as RUN of a command, quoted for a shell."""
+        return shlex.quote(str(self.path))
 
     @property
     def config(self) -> Path:

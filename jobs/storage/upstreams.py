@@ -96,13 +96,13 @@ def refuse_outdated(run: RunDir, plan: Plan) -> None:
     """Raises RunError where the run whose samples a plan has was computed again, so that its results may be others by now."""
     upstream = Upstream.of(plan)
     if upstream and (change := upstream.change()):
-        raise RunError(f"{run.path}: {change}. {ways_on(str(run.path), plan, upstream)}")
+        raise RunError(f"{run.path}: {change}. {ways_on(run.argument, plan, upstream)}")
 
 
 def ways_on(run: str, plan: Plan, upstream: Upstream) -> str:
     """What to do about that: results are of the rows that they were made of, so they can be kept where these are the same."""
     if not upstream.is_another:
-        return f"What is made of that comes first: launcher status {upstream.run}"
+        return f"What is made of that comes first: launcher status {RunDir(Path(upstream.run)).argument}"
     again = f"o compute everything again: launcher rerun {run} --fresh"
     if upstream.has_grown(plan.rows):
         return f"It has other samples, too. T{again}"

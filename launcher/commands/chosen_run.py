@@ -1,6 +1,7 @@
 """ChosenRun: what a RUN argument means: a run by its path or name, the newest one, or the run of a config, or of a result."""
 
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def chosen_run(text: str | None) -> RunDir:
 
     run = RunDir(run_folder_of(Path(text)))
     if not run.plan.exists():
-        raise InputError(f"{text}: its run, {run.path}, is not planned yet: launcher plan {text}")
+        raise InputError(f"{text}: its run, {run.path}, is not planned yet: launcher plan {shlex.quote(text)}")
     return run
 
 
@@ -65,7 +66,8 @@ def _run_of_result(path: Path) -> RunDir:
             return run
     where = f"; it was written by {folders[-1]}, which is gone or has another plan now" if len(folders) > 1 else ""
     raise InputError(
-        f"{path}: the run of this result is not to be found{where}; its failed samples: launcher errors {path}"
+        f"{path}: the run of this result is not to be found{where}; its failed samples: launcher errors "
+        f"{shlex.quote(str(path))}"
     )
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import shlex
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
@@ -48,7 +49,7 @@ def probe(options: argparse.Namespace, printer: Printer) -> bool:
         from launcher.probe.config_writer import write_config
 
         write_config(path, config, advice.recommendations)
-        printer.say(f"written: {path}", f"next: launcher plan {path}")
+        printer.say(f"written: {path}", f"next: launcher plan {shlex.quote(str(path))}")
     else:
         printer.say(
             "interrupted: this is what was known by then" if found.interrupted else "to put it into the config: --write"

@@ -100,8 +100,8 @@ def _open_run(run: RunDir, manifest: str | None, in_place: bool) -> Results:
     if owner := _other_owner(results, Plan.read(run.plan), manifest):
         results.close()
         raise RunError(
-            f"{path}: holds the result of another run now, {owner}; `launcher gather {run.path}` makes this run's again, in "
-            "its place: give each run an output.path of its own"
+            f"{path}: holds the result of another run now, {owner}; `launcher gather {run.argument}` makes this run's again, "
+            "in its place: give each run an output.path of its own"
         )
     return results
 

@@ -64,7 +64,7 @@ class Outcome:
         """None while the submission goes on, and where its executor was killed. Raises RunError where it is damaged."""
         path = run.outcome(number)
         try:
-            remedy = f"what is computed is not in it. Remove it, then: launcher cancel {run.path}"
+            remedy = f"what is computed is not in it. Remove it, then: launcher cancel {run.argument}"
             return intact(path, cls._from, remedy)
         except FileNotFoundError:
             return None

@@ -150,7 +150,7 @@ class Status:
         if self.state is not RunState.RUNNING or self.missing:
             return ""
         if again := sum(self.shards.left_of(one.submission).count for one in self.submissions if one.is_open):
-            return f"{again:,} computed again"
+            return f"{again:,} still to be computed again"
         if self.shards.live:
             return ""
         is_awaited = self.finalizer is not None and self.finalizer.is_awaited

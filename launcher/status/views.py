@@ -1,5 +1,6 @@
 """Views that follow a run: redrawn on a terminal, a line now and then in a pipe."""
 
+import os
 import textwrap
 import time
 from collections.abc import Callable
@@ -117,8 +118,9 @@ def _fitting(line: str, width: int) -> list[str]:
 
 
 def make_view(stream: TextIO) -> View:
-    """The view that suits the stream."""
-    return TerminalView(stream) if stream.isatty() else LineView(stream)
+    """The view that suits the stream: a terminal of which nothing is known but that it prints is as a pipe."""
+    can_redraw = stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+    return TerminalView(stream) if can_redraw else LineView(stream)
 
 
 def follow(reader: StatusReader, view: View, *, live: bool) -> Status:
