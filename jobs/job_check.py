@@ -4,6 +4,7 @@ import inspect
 
 from jobs.errors import InputError
 from jobs.job import Job
+from jobs.late_annotations import signature_of
 
 # What each method is called with, beside the Job itself.
 _ARGUMENTS = {
@@ -31,9 +32,9 @@ def check_work(cls: type[Job]) -> None:
         if not inspect.isfunction(method):  # a static method, or an object that can be called: it takes what it takes
             continue
         try:
-            inspect.signature(method).bind(*["self", *filter(None, arguments.split(", "))])
+            signature_of(method).bind(*["self", *filter(None, arguments.split(", "))])
         except TypeError as error:
             prefix = "async def" if name == "process_sample" else "def"
             valid = f"{prefix} {name}({', '.join(filter(None, ['self', arguments]))})"
-            found = f"{name}{inspect.signature(method)}"
+            found = f"{name}{signature_of(method)}"
             raise InputError(f"job.class: {cls.__name__}.{found} cannot be called: {error}; valid: `{valid}`") from None

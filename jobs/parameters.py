@@ -11,6 +11,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
+from jobs.late_annotations import signature_of
+
 UNKNOWN = inspect.Parameter.empty
 """The type of a parameter without annotation, or with one that cannot be resolved; such values are taken as they are."""
 
@@ -66,10 +68,10 @@ def signature(cls: type) -> inspect.Signature:
     """What the constructor takes; not the ``__new__`` of Job, which takes anything."""
     own_new = next(base for base in cls.__mro__ if "__new__" in vars(base)).__module__ != "jobs.job"
     if own_new or hasattr(cls, "__signature__"):
-        return inspect.signature(cls)
+        return signature_of(cls)
     if cls.__init__ is object.__init__:  # type: ignore[misc]
         return inspect.Signature()
-    constructor = inspect.signature(cls.__init__)  # type: ignore[misc]
+    constructor = signature_of(cls.__init__)  # type: ignore[misc]
     return constructor.replace(parameters=[*constructor.parameters.values()][1:])
 
 

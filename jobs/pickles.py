@@ -14,9 +14,11 @@ from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from copyreg import dispatch_table
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 from jobs.errors import a_type
+from jobs.late_annotations import as_text
 from jobs.tensors import as_memory, from_memory
 
 # Arrays from this size on, bytes, are not copied into the pickle; smaller ones are cheaper inside it.
@@ -63,7 +65,15 @@ def pack_by_value(value: Any) -> Packed:
     main = sys.modules["__main__"]
     if main.__name__ != "__main__":  # in a process that multiprocessing spawned
         cloudpickle.register_pickle_by_value(main)
-    return _pickle(cloudpickle.Pickler, value)
+
+    class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, value: Any) -> Any:
+            if not isinstance(value, FunctionType):
+                return super().reducer_override(value)
+            with as_text(value):  # cloudpickle takes their values
+                return super().reducer_override(value)
+
+    return _pickle(ByValue, value)
 
 
 def _pickle(pickler_class: Any, value: Any) -> Packed:

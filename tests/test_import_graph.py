@@ -22,6 +22,7 @@ HALLS = {
         "jobs.exit_codes",
         "jobs.extras",
         "jobs.kinds",
+        "jobs.late_annotations",
         "jobs.nearest",
         "jobs.pickles",
         "jobs.plural",

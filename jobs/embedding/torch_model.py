@@ -5,7 +5,6 @@ It is checked when the job is made, and loaded in the processes alone.
 
 import importlib
 import importlib.util
-import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from jobs.errors import InputError, OutputError
 from jobs.inputs import bad_parameter, need_one_of
 from jobs.job import Context
+from jobs.late_annotations import signature_of
 
 if TYPE_CHECKING:
     import torch
@@ -86,9 +86,9 @@ class TorchModel:
         except (ImportError, AttributeError, RuntimeError) as error:  # RuntimeError: libraries built for another torch
             raise InputError(f"job.params: model: cannot import {self._source} ({error}); valid: {VALID}") from error
         try:
-            inspect.signature(factory).bind(**self._params)
+            signature_of(factory).bind(**self._params)
         except TypeError as error:
-            valid = ", ".join(inspect.signature(factory).parameters) or "none"
+            valid = ", ".join(signature_of(factory).parameters) or "none"
             raise InputError(f"job.params: model_params: {self._source}: {error}; valid: {valid}") from None
         return factory(**self._params)
 

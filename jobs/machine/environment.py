@@ -17,6 +17,8 @@ def prepare() -> None:
     # Arrow's own allocator, mimalloc, reserves 1 GiB for its first byte, of what a pool worker may have as its data, and
     # takes huge pages: 4 MB of each child.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    # Its other one, jemalloc, starts a thread, used or not; and Python warns of a fork beside threads.
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
     # torch.cuda.is_available(), which many modules ask when they are imported, would make forked processes unable to use CUDA.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     # GPUs have the numbers that NVML and Slurm give them.

@@ -1,22 +1,30 @@
-"""Descriptors of open files, sent through a pipe after the message that tells of them."""
+"""Descriptors of open files, sent through a pipe after the message that tells of them.
+
+multiprocessing's send_handle would do until Python 3.13. From 3.14 on it waits for an answer in the same pipe, takes what the
+other end says meanwhile for it, and waits for ever for one who is busy.
+"""
 
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import recvfds, sendfds
 
 
 def send_descriptor(connection: Connection, descriptor: int) -> None:
-    """Sends a copy of it. Raises ConnectionError where nobody reads."""
+    """Sends a copy, and waits for nothing but room in the pipe. Raises ConnectionError where nobody reads."""
     with _as_socket(connection) as pipe:
-        sendfds(pipe, [descriptor])
+        socket.send_fds(pipe, [b"\0"], [descriptor])
 
 
 def receive_descriptor(connection: Connection) -> int:
     """The next one, which is the caller's to close. Raises EOFError where the other end is gone."""
     with _as_socket(connection) as pipe:
-        return int(recvfds(pipe, 1)[0])
+        data, found, _, _ = socket.recv_fds(pipe, 1, 1)
+    if not data:
+        raise EOFError
+    if not found:
+        raise RuntimeError("a file that was sent cannot be opened: too many are open (see ulimit -n)")
+    return found[0]
 
 
 @contextmanager

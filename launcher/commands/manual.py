@@ -44,9 +44,10 @@ def _write(folder: Path, pages: dict[str, str], printer: Printer) -> bool:
     paths = [folder / f"{name}.1" for name in pages]
     for path, page in zip(paths, pages.values(), strict=True):
         write_bytes(path, page.encode())
-    printer.say(
-        f"written: {len(paths)} pages to {folder}; read them: man {_NAME} (if not found: man -M {folder.parent})"
-    )
+    how = f"man -l {folder / _NAME}.1 (by name, man finds them in a folder that is called man1)"
+    if folder.name == "man1":
+        how = f"man {_NAME} (if not found: man -M {folder.parent.absolute()} {_NAME})"
+    printer.say(f"written: {len(paths)} pages to {folder}; read them: {how}")
     printer.document(files=list(map(str, paths)))
     return True
 
@@ -55,6 +56,7 @@ def _page(name: str, parser: argparse.ArgumentParser, commands: Mapping[str, arg
     """A page in the macros of man(7)."""
     command = name.removeprefix(f"{_NAME}-")
     summary = str(parser.description).rstrip(".")
+    vars(parser)["color"] = False  # with which it is written for terminals, from Python 3.14 on
     usage = re.sub(r"\s+", " ", parser.format_usage().removeprefix("usage: ")).strip()
     own = [action for action in parser._actions if not isinstance(action, argparse._SubParsersAction)]
     lines = [

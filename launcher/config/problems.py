@@ -180,6 +180,8 @@ def worded_value(details: ErrorDetails) -> str:
         return f"must be a mapping, lines of `key: value` below it, not {shown(value)}"
     if kind == "string_type" and not isinstance(value, dict | list | None):
         return f"must be text, not {shown(value)}: write it in quotes"
+    if kind == "string_type":
+        return f"must be text, not {shown(value)}; text with ': ' in it, or that begins with [ or {{, has quotes of its own"
     if kind == "string_too_short":
         return "must not be empty"
     if kind == "missing":

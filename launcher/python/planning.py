@@ -121,7 +121,8 @@ class _Call:
         planned = make_plan(config, way)
         note(planned.run)
         write_planned(planned.run, config, planned.plan)
-        return Run(planned.run, planned.notes, _in_words_of(planned, config))
+        notes = (*planned.notes, *given_samples.unseen_index(samples))
+        return Run(planned.run, notes, _in_words_of(planned, config))
 
     def _config(self, job: Mapping[str, Any], samples: Any, given: Given) -> Config:
         said = self._plain("data", self._sections.get("data") or {})

@@ -9,6 +9,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from types import CodeType, FunctionType
 from typing import Any, TypeAlias
 
@@ -24,7 +25,7 @@ _OF_CODE = (
     "co_name", "co_qualname", "co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_argcount",
     "co_posonlyargcount", "co_kwonlyargcount", "co_flags", "co_consts", "co_exceptiontable",
 )  # fmt: skip
-_OWN_EACH = {"__module__", "__firstlineno__", "_abc_impl"}
+_OWN_EACH = {"__module__", "__firstlineno__", "__annotate_func__", "_abc_impl"}
 _EMPTY = object()
 # What objects raise that do not tell what they are made of.
 _SILENT = (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError)
@@ -128,7 +129,9 @@ def _attributes(function: Any) -> dict[str, Any]:
 
 def _members(cls: type) -> dict[str, Any]:
     """Without what Python, or a library that makes classes, keeps in one for itself."""
-    found = {name: value for name, value in vars(cls).items() if name not in _OWN_EACH}
+    # A dataclass without a docstring is given one, which names the modules of its types.
+    made = {"__doc__"} if is_dataclass(cls) and f"{cls.__doc__}".startswith(f"{cls.__name__}(") else set[str]()
+    found = {name: value for name, value in vars(cls).items() if name not in _OWN_EACH | made}
     return {
         name: value
         for name, value in found.items()

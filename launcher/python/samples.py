@@ -62,6 +62,13 @@ def _is_pandas(samples: object) -> bool:
     return pandas is not None and isinstance(samples, pandas.DataFrame)
 
 
+def unseen_index(samples: object) -> list[str]:
+    """A note where a DataFrame has an index that somebody gave it: no sample has that."""
+    if not _is_pandas(samples) or (samples.index.names == [None] and samples.index.dtype.kind in "iu"):  # type: ignore[attr-defined]
+        return []
+    return ["the index of the DataFrame is in no sample; as a column: samples.reset_index()"]
+
+
 def write(samples: Any, path: Path) -> None:
     """Writes them as an Arrow file. Raises InputError, with row and column, for what a manifest cannot hold."""
     batches = list(_batches(samples))

@@ -4,7 +4,7 @@ More tasks than that only wait: each would begin after another has left, set up 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from launcher.slurm.parsers import amount
@@ -64,6 +64,16 @@ def nodes_of(nodes: Iterable[Nodes], partitions: str | None) -> list[Nodes]:
     """Those of these partitions (with commas; None: the default one). Nodes in several of them are there several times."""
     named = partitions.split(",") if partitions else None
     return [group for group in nodes if (group.partition in named if named else group.is_default)]
+
+
+def misfits(nodes: Sequence[Nodes], partitions: str | None, cpus: int) -> list[str]:
+    """What is asked for and is not there: partitions, more CPUs than each of their nodes has."""
+    known = dict.fromkeys(group.partition for group in nodes)
+    strange = [name for name in (partitions or "").split(",") if name and name not in known]
+    if known and strange:
+        return [f"there is no partition {', '.join(strange)}; there are: {', '.join(known)}"]
+    most = max((group.cpus for group in nodes_of(nodes, partitions)), default=cpus)
+    return [f"an array task asks for {cpus} CPUs, and no node of the partition has more than {most}"] * (cpus > most)
 
 
 def tasks_at_once(nodes: Iterable[Nodes], partitions: str | None, cpus: int, gpus: int, *, whole_nodes: bool) -> int:

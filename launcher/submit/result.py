@@ -7,11 +7,12 @@ that submission says is changed then.
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jobs.errors import InputError
+from jobs.errors import IncompleteError, InputError
 from jobs.machine import streams
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
 from launcher.config.settings import result_settings
+from launcher.runs.find import reference
 from launcher.runs.submissions import chosen_form, chosen_output, read_submissions, update
 
 if TYPE_CHECKING:
@@ -49,7 +50,14 @@ def gather_result(run: RunDir, *, allow_missing: bool = False) -> "GatherReport"
     with streams.kept_clear():
         submissions = read_submissions(run)
         output, form = chosen_output(submissions), chosen_form(submissions)
-        report = write_result(run, allow_missing=allow_missing, output=output, form=form, with_new_code=True)
+        try:
+            report = write_result(run, allow_missing=allow_missing, output=output, form=form, with_new_code=True)
+        except IncompleteError as error:
+            if submissions and submissions[-1].is_open:
+                error.add_note(
+                    f"the run goes on, and writes its result itself: launcher status {reference(run)} --watch"
+                )
+            raise
         if report.complete:
             start_waiting(run)
     return report

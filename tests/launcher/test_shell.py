@@ -75,6 +75,8 @@ def test_bash_completes_commands_flags_runs_configs_and_shards(
     assert bash("launcher logs toy-4 ") == ["0", "1", "2", "3"]
     assert bash("launcher logs runs/toy-12 1") == ["1", "10", "11"]
     assert "image_embedding" in bash("launcher init ")
+    assert bash("launcher export toy out --format p") == ["parquet"]
+    assert bash("launcher man stat") == bash("launcher schema --document stat") == ["status"]
 
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish")
@@ -158,10 +160,13 @@ def test_each_command_has_a_man_page_that_man_reads(tmp_path: Path) -> None:
         assert "launcher plan config.yaml --set executor=slurm --script" in read
 
 
-def test_man_prints_one_page(capsys: pytest.CaptureFixture[str]) -> None:
+def test_man_prints_one_page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["man", "plan"]) == 0
     assert capsys.readouterr().out.startswith('.TH "LAUNCHER-PLAN" "1"')
     assert main(["man"]) == 0
     assert "launcher\\-plan\\fR(1)" in capsys.readouterr().out
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal, where Python 3.14 colours what a command takes
+    assert main(["man", "plan"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
     assert main(["man", "pln"]) == 2
     assert "no command 'pln'; did you mean plan?" in capsys.readouterr().err

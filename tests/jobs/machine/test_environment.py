@@ -56,3 +56,12 @@ def test_cuda_that_was_used_before_the_fork_is_told_in_the_jobs_words(
     with pytest.raises(RuntimeError, match=told):
         use_device("cuda:0")
     use_device("cpu")
+
+
+def test_a_task_says_nothing_of_what_python_warns_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a fork beside threads, from Python 3.12 on: the supervisor has none, whatever libraries it imports."""
+    monkeypatch.setenv("PYTHONWARNINGS", "always")
+    run = make_run(tmp_path, "Toy", 20, workers=1)
+    done = run_task(run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Warning" not in done.stdout + done.stderr

@@ -1,5 +1,6 @@
 """Parameters of Jobs: their types are those of the class, and every mistake is told with its line."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -15,7 +16,7 @@ from launcher.config.config import load_config
 from launcher.config.yaml_lines import parse_document
 from launcher.plan.plan import make_plan
 from tests.example_jobs.typed_jobs import NoParameters, Open, Typed
-from tests.support.launcher_runs import launcher, write_config
+from tests.support.launcher_runs import in_process, launcher, write_config
 
 PATH = "tests.example_jobs.typed_jobs:Typed"
 
@@ -195,3 +196,34 @@ def test_array_tasks_get_paths_and_tuples_too(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     with results.open(tmp_path / "runs" / "toy") as found:
         assert found["shown"][0] == repr((Path("a"), None, (1, 2), None))
+
+
+LAZY = """
+from typing import TYPE_CHECKING
+from jobs import Job
+if TYPE_CHECKING:
+    import torch
+    from jobs import SetupContext
+
+class Lazy(Job):
+    def __init__(self, size: int, pair: tuple[int, int] = (1, 2), tensor: list[torch.Tensor] | None = None) -> None:
+        self.size, self.pair = size, pair
+
+    def setup(self, context: SetupContext) -> None:
+        pass
+
+    def process(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"shown": [repr((self.size, self.pair))] * len(batch["x"])}
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated at once")
+def test_annotations_that_python_evaluates_late_may_name_what_type_checkers_alone_import(tmp_path: Path) -> None:
+    (tmp_path / "lazy_job.py").write_text(LAZY)
+    config = write_config(tmp_path, 8, shards=1, job="lazy_job:Lazy", params={"size": 3, "pair": [4, 5]})
+    refused = in_process(tmp_path, "plan", config.name, "--set", "job.params.size=three")
+    assert 'must be a whole number, not "three"' in refused.stderr
+    done = launcher(tmp_path, "run", config.name)
+    assert done.returncode == 0, done.stderr
+    with results.open(tmp_path / "runs" / "toy") as found:
+        assert found["shown"][0] == "(3, (4, 5))"

@@ -76,6 +76,16 @@ def test_decorated_annotated_and_starred_names_are_had(monkeypatch: pytest.Monke
     assert made(monkeypatch, "P", cell)["P"]().root({"x": 1}) == 2
 
 
+def test_a_dataclass_may_have_fields_of_other_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = (
+        "from dataclasses import dataclass\nfrom enum import Enum",
+        "class Kind(Enum):\n    A = 1",
+        "@dataclass(frozen=True, slots=True)\nclass P:\n    kind: Kind",
+    )
+    found = made(monkeypatch, "P", *cells)
+    assert found["P"](found["Kind"].A).kind is found["Kind"].A
+
+
 def test_a_name_for_a_type_comes_after_the_class_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = "class P:\n    x = 1\nRow = dict[str, P]\ndef f(): return Row"
     found = made(monkeypatch, "f", cell)

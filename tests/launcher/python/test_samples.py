@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from jobs.errors import InputError
 from launcher.manifest.manifest import build_manifest
 from launcher.python.plain import NotPlainError, plain
-from launcher.python.samples import write
+from launcher.python.samples import unseen_index, write
 
 Point = namedtuple("Point", "x y")
 
@@ -40,6 +40,21 @@ def read(samples: Any, folder: Path) -> list[dict[str, Any]]:
 
 NOON = datetime.datetime(2026, 1, 1, 12)
 DAY = NOON.date()
+
+
+@pytest.mark.parametrize(
+    ("samples", "is_noted"),
+    [
+        (pd.DataFrame({"x": [1, 2]}), False),
+        (pd.DataFrame({"x": [1, 2]}).iloc[1:], False),
+        (pd.DataFrame({"x": [1, 2]}, index=["a", "b"]), True),
+        (pd.DataFrame({"x": [1, 2]}).rename_axis("key"), True),
+        (pd.DataFrame({"x": [1], "y": [1], "z": [1]}).set_index(["x", "y"]), True),
+        ([{"x": 1}], False),
+    ],
+)
+def test_an_index_that_no_sample_has_is_noted(samples: object, is_noted: bool) -> None:
+    assert bool(unseen_index(samples)) is is_noted
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from jobs.gather.verify import verify
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import ResultForm, Submission
 from launcher import results
+from launcher.cli import main
 from tests.support.builders import build_run, everything
 from tests.support.instant_executor import command, go_on, instant_executor
 from tests.support.launcher_runs import datasets, run_of, write_config
@@ -115,6 +116,26 @@ def test_the_result_of_a_complete_run_goes_where_its_config_wants_it_now(tmp_pat
         code, said = go_on(config)
         assert (code, "its result is all that there is of it, and stays where it is" in said) == (2, True)
         assert go_on(config, *there)[0] == 0
+
+
+def test_what_a_job_prints_when_its_result_is_written_again_is_not_in_the_document(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "chatty_fold.py").write_text(
+        "import os\nfrom tests.example_jobs.toy_jobs import Everything\nclass Chatty(Everything):\n"
+        "    def reduce(self, state, block):\n        print('said')\n        os.write(1, b'written')\n        return 0\n"
+        "    def finish(self, state):\n        return {}\n"
+    )
+    with instant_executor():
+        config = write_config(tmp_path, job="chatty_fold:Chatty", executor="instant")
+        assert go_on(config)[0] == 0
+        run_of(config).result.unlink()
+        capfd.readouterr()
+        assert main(["run", str(config), "--json"]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)["state"] == "complete"
+    assert "said" in err
+    assert "written" in err
 
 
 def test_a_result_that_is_all_that_there_is_of_a_run_is_no_other_runs_to_replace(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launcher.slurm.capacity import Nodes, default_time, read_nodes, tasks_at_once
+from launcher.slurm.capacity import Nodes, default_time, misfits, read_nodes, tasks_at_once
 
 SINFO = """\
 main*|4|8|(null)|idle|6000|NO|1:00|10:00
@@ -43,6 +43,24 @@ def test_tasks_at_once_are_what_fits_on_the_nodes_of_the_partitions(
     partitions: str | None, cpus: int, gpus: int, whole_nodes: bool, tasks: int
 ) -> None:
     assert tasks_at_once(read_nodes(SINFO), partitions, cpus, gpus, whole_nodes=whole_nodes) == tasks
+
+
+@pytest.mark.parametrize(
+    ("partitions", "cpus", "told"),
+    [
+        (None, 9, ["an array task asks for 9 CPUs, and no node of the partition has more than 8"]),
+        ("main,cloud", 17, ["an array task asks for 17 CPUs, and no node of the partition has more than 16"]),
+        ("main,cloud", 16, []),
+        ("gpus", 1, ["there is no partition gpus; there are: main, gpu, cloud, whole"]),
+        ("gpu", 64, []),
+    ],
+)
+def test_what_no_node_is_is_told(partitions: str | None, cpus: int, told: list[str]) -> None:
+    assert misfits(read_nodes(SINFO), partitions, cpus) == told
+
+
+def test_of_nodes_that_are_not_known_nothing_is_told() -> None:
+    assert misfits([], "main", 1000) == []
 
 
 @pytest.mark.parametrize(

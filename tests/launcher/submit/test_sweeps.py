@@ -86,6 +86,8 @@ def test_a_run_that_is_called_as_the_sweep_comes_first(config: Path, capsys: pyt
     assert [run.name for run in runs_of(Path("runs"), "toy")] == ["toy-4"]
     said(capsys, "plan", config.name)
     assert said(capsys, "status", "toy").startswith("toy  planned")
+    told = said(capsys, "plan", config.name, "--sweep", "node.batch_size=4")
+    assert "(toy alone is another run); all 1 together: launcher list --sweep toy" in told
 
 
 def test_a_run_of_a_sweep_with_a_damaged_plan_is_not_passed_over(
@@ -176,6 +178,9 @@ def test_what_cannot_be_a_sweep_is_refused(config: Path, capsys: pytest.CaptureF
         capsys, "plan", config.name, "--set", "output.path=x.h5", *sweep
     )
     assert "--set node.batch_size=0: must be" in refused(capsys, "plan", config.name, "--sweep", "node.batch_size=0,8")
+    assert "unknown parameter. Did you mean bad" in refused(capsys, "plan", config.name, "--sweep", "job.params.bda=1")
+    assert "must be" in refused(capsys, "plan", config.name, "--sweep", "job.params.delay=0,x")
+    assert not Path("runs").exists()  # a value that the Job refuses is told before any of them is planned
     assert "none.csv" in refused(capsys, "run", config.name, "--sweep", "data.manifest=data.csv,none.csv")
     assert "makes runs of one config" in refused(capsys, "run", config.name, "b.yaml", *sweep)
     assert not list(Path("runs").glob("*/submissions/*"))  # all are planned before one begins
