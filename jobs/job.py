@@ -217,11 +217,21 @@ def needed_columns(job: Job) -> Collection[str]:
     return job.manifest_columns() if "manifest_columns" in vars(owner) else ()
 
 
-def counted_outputs(cls: type[Job]) -> tuple[str, ...]:
-    """``Job.counts`` as plain text, since an enum's names are of a class that the supervisor has not. Raises InputError."""
-    names = cls.counts
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"job.class: {cls.__name__}.counts is {names!r}; valid: names of outputs, such as ('tokens',)")
+_NAMES = {
+    "counts": "outputs, such as ('tokens',)",
+    "param_files": "parameters, such as ('model',)",
+    "preload": "modules, such as ('torch',)",
+}
+
+
+def names_of(cls: type[Job], attribute: str) -> tuple[str, ...]:
+    """``counts``, ``param_files`` or ``preload`` of a Job, as plain text: an enum's are of a class that the supervisor has not.
+
+    Raises InputError for a text alone, of which each letter would be a name, as for anything else.
+    """
+    names = getattr(cls, attribute)
+    if isinstance(names, str) or not isinstance(names, Collection) or not all(isinstance(one, str) for one in names):
+        raise InputError(f"job.class: {cls.__name__}.{attribute} is {names!r}; valid: names of {_NAMES[attribute]}")
     return tuple(map(str.__str__, names))
 
 
@@ -269,7 +279,8 @@ def make_job(spec: JobSpec) -> Job:
     """An object of the class with its params; raises InputError where the class does not take them."""
     cls = job_class(spec)
     takes_samples(cls)
-    counted_outputs(cls)
+    for attribute in _NAMES:
+        names_of(cls, attribute)
     known = signature(cls)
     try:
         known.bind(**spec.params)

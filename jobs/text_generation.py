@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError, ProcessBroken
 from jobs.generation.answers import choices_of, is_cut_off, outputs_of
-from jobs.generation.base_url import KEY, check_url
+from jobs.generation.base_url import KEY, check_url, proxy_to
 from jobs.generation.engine import FIELDS, Engine
 from jobs.generation.messages import messages_of
 from jobs.inputs import bad_parameter, need_number, need_packages, need_whole
@@ -140,7 +140,8 @@ class TextGeneration(Job):
 
         limits = self._retries, self._request_timeout
         if self._base_url:
-            self._client = Client(self._base_url, os.environ.get(KEY, "").strip(), *limits)
+            key, proxy = os.environ.get(KEY, "").strip(), proxy_to(self._base_url)
+            self._client = Client(self._base_url, key, *limits, proxy=proxy)
             if not await self._client.answers():
                 raise ProcessBroken(f"the server at {self._base_url} does not answer")
             self._client.watch()

@@ -25,5 +25,15 @@ def check_url(base_url: str) -> None:
         raise _bad(base_url)
 
 
+def proxy_to(base_url: str) -> str | None:
+    """The HTTP proxy of the environment (http_proxy, https_proxy, all_proxy) for this server, unless no_proxy has it."""
+    from urllib.request import getproxies, proxy_bypass  # in processes alone
+
+    parts, proxies = urlsplit(base_url), getproxies()
+    proxy = "" if proxy_bypass(parts.netloc) else proxies.get(parts.scheme, proxies.get("all", ""))
+    proxy = proxy if "://" in proxy or not proxy else f"http://{proxy}"
+    return proxy if proxy.startswith(("http://", "https://")) else None
+
+
 def _bad(base_url: object) -> InputError:
     return bad_parameter("base_url", base_url, "one that begins with http:// or https://, such as http://host:8000/v1")

@@ -48,6 +48,13 @@ for _tag, _pattern, _first in _VALUES:
     CoreResolver.add_implicit_resolver_base(_tag, re.compile(_pattern), list(_first))
 
 
+_HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+
+def _joined(halves: re.Match[str]) -> str:
+    return halves[0].encode("utf-16", "surrogatepass").decode("utf-16")
+
+
 class _CoreConstructor(SafeConstructor):
     """Makes plain data; numbers without the further forms of version 1.1."""
 
@@ -59,6 +66,11 @@ class _CoreConstructor(SafeConstructor):
         if self._merged > MOST_VALUES:
             raise ConstructorError(None, None, f"more than {MOST_VALUES:,} values", node.start_mark)
         return super().flatten_mapping(node)
+
+    def construct_scalar(self, node: ScalarNode) -> Any:
+        """JSON writes what is beyond 16 bits as two halves, and is YAML."""
+        value = super().construct_scalar(node)
+        return _HALVES.sub(_joined, value) if isinstance(value, str) else value
 
     def construct_yaml_int(self, node: ScalarNode) -> int:
         text = str(self.construct_scalar(node))

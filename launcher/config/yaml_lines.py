@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ruamel.yaml import YAML
 from ruamel.yaml.composer import ComposerError, MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -67,7 +68,7 @@ def parse_document(text: str, name: str) -> Document:
     """Parses the text of the file ``name``. Raises InputError, with its line, where it is no YAML mapping."""
     yaml = core_yaml()
     try:
-        root = yaml.compose(text)
+        root = _composed(yaml, text)
         if root is None:
             return Document({})
         if not isinstance(root, MappingNode):
@@ -84,6 +85,13 @@ def parse_document(text: str, name: str) -> Document:
         raise InputError(f"{name}:{line}: not valid YAML: control character {chr(error.character)!r}") from None
     except ValueError as error:  # an explicit tag, such as `!!int x`
         raise InputError(f"{name}: not valid YAML: {error}") from None
+
+
+def _composed(yaml: YAML, text: str) -> Any:
+    """The nodes of a text. U+0085, which ends a line in version 1.1 alone, would become a space."""
+    if (at := text.find("\x85")) >= 0:
+        raise ReaderError("", at, 0x85, "unicode", "special characters are not allowed")
+    return yaml.compose(text)
 
 
 def _unique(keys: Iterator[tuple[KeyPath, int]], name: str) -> dict[KeyPath, int]:
@@ -184,7 +192,11 @@ def parse_value(text: str, path: KeyPath = ()) -> Any:
     """The YAML value of a key, such as the right side of ``--set``. Raises ValueError where it is none."""
     yaml = core_yaml()
     try:
-        node = yaml.compose(text)
+        node = _composed(yaml, text)
+        if not _is_whole(node, text):
+            raise ValueError(
+                "not all of it is a value: write text with such signs in quotes, a list as [a, b], a mapping as {a: b}"
+            )
         if node is None:
             return None
         for _ in _places(node, path):
@@ -194,6 +206,15 @@ def parse_value(text: str, path: KeyPath = ()) -> Any:
         return yaml.constructor.construct_document(node)
     except YAMLError as error:
         raise ValueError(f"not a YAML value: {getattr(error, 'problem', None) or error}") from None
+
+
+def _is_whole(node: Node | None, text: str) -> bool:
+    """Whether a node is all of a text, as it stands there: no comment, anchor or block, and no lines that become one."""
+    written = text.strip()
+    if isinstance(node, ScalarNode) and not node.style:
+        return str(node.value) == written
+    rest = text[node.end_mark.index :] if node else ""
+    return not rest.strip() and (not written or written[0] in "'\"[{")
 
 
 def value_text(value: Any) -> str:

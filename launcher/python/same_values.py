@@ -13,15 +13,15 @@ import pyarrow as pa
 
 from jobs.errors import InputError
 
-# A column of one of these alone is what it was.
+# A column of one of these alone is what it was, or of arrays of numbers of one type.
 _SAFE = frozenset({bool, int, float, str, bytes})
 _SEQUENCES = (list, tuple, set, frozenset, np.ndarray)
 
 
 def check_same(name: str, values: Sequence[Any], made: pa.Array, first: int) -> None:
     """Raises InputError, with the row, counted from ``first``, for a value in whose place tasks would get another one."""
-    kinds = {*map(type, values)} - {type(None)}
-    if len(kinds) < 2 and kinds <= _SAFE:
+    kinds = {one.dtype if isinstance(one, np.ndarray) else type(one) for one in values if one is not None}
+    if len(kinds) < 2 and all(one in _SAFE or (isinstance(one, np.dtype) and one.kind in "biuf") for one in kinds):
         return
     is_plain = not isinstance(made.type, pa.BaseExtensionType)
     for row, (value, back) in enumerate(zip(values, made.to_pylist(), strict=True), first):
@@ -42,11 +42,19 @@ def _is_same(value: Any, back: Any) -> bool:
     if isinstance(value, set | frozenset):
         value = sorted(value, key=repr)
     if isinstance(value, _SEQUENCES):
-        return len(value) == len(back) and all(map(_is_same, value, back))
+        is_equal = isinstance(value, list) and _is_equal(value, back)  # at once, where they are many
+        return is_equal or (len(value) == len(back) and all(map(_is_same, value, back)))
     for kind in (str, bytes, datetime.datetime):
         if isinstance(value, kind) is not isinstance(back, kind):
             return hasattr(value, "__fspath__")  # a path is its text
     return bool(value == back or (value != value and back != back))
+
+
+def _is_equal(value: list[Any], back: list[Any]) -> bool:
+    try:
+        return value == back
+    except (TypeError, ValueError):  # with NA of pandas, with arrays
+        return False
 
 
 def _is_missing(value: Any) -> bool:

@@ -15,7 +15,15 @@ from typing import Any, TypeVar
 from jobs.deadline import begun
 from jobs.errors import InputError, LauncherError, RunError
 from jobs.machine.user import user_name
-from launcher.slurm.associations import ACCOUNT_FIELDS, QOS_FIELDS, USER_FIELDS, Bounds, Policy, read_policy
+from launcher.slurm.associations import (
+    ACCOUNT_FIELDS,
+    DEFAULT_QOS_FIELDS,
+    QOS_FIELDS,
+    USER_FIELDS,
+    Bounds,
+    Policy,
+    read_policy,
+)
 from launcher.slurm.calls import NoAnswer, ask, at, run
 from launcher.slurm.capacity import NODE_FIELDS, Nodes, read_nodes
 
@@ -156,6 +164,7 @@ def _read_policy() -> Policy:
     show = partial(run, "sacctmgr", "-nP", "show")
     questions = [
         begun(partial(show, "user", user_name(), "withassoc", f"format={USER_FIELDS}")),
+        begun(partial(show, "assoc", "where", f"user={user_name()}", f"format={DEFAULT_QOS_FIELDS}")),
         begun(partial(show, "assoc", "where", "user=", f"format={ACCOUNT_FIELDS}")),
         begun(partial(show, "qos", f"format={QOS_FIELDS}")),
     ]

@@ -136,6 +136,7 @@ class Hungry(Job):
 
     def __init__(self, megabytes: int, large: int | None = None, setups: str | None = None) -> None:
         self.megabytes, self.large, self.setups = megabytes, large, setups
+        self.is_filling = False
 
     def setup(self, context: Context) -> None:
         if self.setups:
@@ -148,9 +149,12 @@ class Hungry(Job):
     async def process_sample(self, item: int, seed: int) -> dict[str, Any]:
         held = [np.ones(self.megabytes << 17)]
         while item == self.large:
+            self.is_filling = True
             held.append(np.ones(8 << 17))
             await asyncio.sleep(0.005)
-        await asyncio.sleep(1.2 if self.large is None else 3)
+        await asyncio.sleep(1.2)
+        while self.is_filling:
+            await asyncio.sleep(0.05)
         return {"y": item * len(held)}
 
 

@@ -156,9 +156,9 @@ def test_a_run_is_found_by_name_by_path_and_as_the_newest(config: Path) -> None:
         document(in_process(config.parent, "status", *target, "--json")) for target in (["toy"], ["runs/toy"], [])
     ]
     assert {Path(found["run"]).name for found in documents} == {"toy"}
-    other = write_config(config.parent / "elsewhere", name="other", runs="../runs")
+    other = write_config(config.parent / "elsewhere", name="another", runs="../runs")
     assert in_process(config.parent, "plan", other).returncode == 0
-    assert Path(document(in_process(config.parent, "status", "--json"))["run"]).name == "other"
+    assert Path(document(in_process(config.parent, "status", "--json"))["run"]).name == "another"
     os.utime(run_of(config).plan)
     assert Path(document(in_process(config.parent, "status", "--json"))["run"]).name == "toy"
 

@@ -231,7 +231,7 @@ slurm:
         ("retry.exclude_failed_nodes=3", "must be true or false, not 3"),
         ('output.path=""', "must not be empty"),
         (
-            "job.params.when=!!set {a}",
+            "job.params.when={x: !!set {a}}",
             "must be text, a number, true, false, null, a list or a mapping, not a set",
         ),
     ],
@@ -434,10 +434,24 @@ def test_an_override_may_be_a_list_or_a_mapping_and_change_what_is_in_one(folder
     assert load(SMALL, "data.manifest={train: a.csv, test: [b.csv]}").data.manifests["test"] == ("b.csv",)
 
 
-@pytest.mark.parametrize("override", ["node", "=3", "node.=3", ".=3", "name.sub=3", "node.workers=[1"])
+@pytest.mark.parametrize(
+    "override",
+    ["node", "=3", "node.=3", ".=3", "name.sub=3", "node.workers=[1", "data.id=#a", "data.id=a #b", "data.id='a' #b",
+     "data.id=&a", "data.id=&a b", "data.id=a: b", "data.id=- a", "data.id=-", "data.id=>5", "data.id=|", "data.id=---",
+     "data.id=[a] #b"],
+)  # fmt: skip
 def test_an_override_that_cannot_be_applied_is_named(folder: Path, override: str) -> None:
     (problem,) = problems(SMALL, override)
     assert problem.startswith(f"--set {override}: ")
+
+
+def test_a_line_break_in_an_override_is_not_made_a_space(folder: Path) -> None:
+    assert "write text with such signs in quotes" in "".join(problems(SMALL, "data.id=a\nb"))
+
+
+@pytest.mark.parametrize("text", ['"#a"', "' - a: >'", "a#b", "a:b", "--a", "a &b", '"a\\nb"'])
+def test_signs_of_yaml_in_an_override_may_be_in_quotes_or_a_word(folder: Path, text: str) -> None:
+    assert load(SMALL, f"data.id={text}").data.id == text.strip("'\"").replace("\\n", "\n")
 
 
 def test_an_unknown_key_in_an_override_names_the_nearest(folder: Path) -> None:
