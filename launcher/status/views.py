@@ -81,9 +81,8 @@ class TerminalView:
 
         self._pace.note(status)
         columns, height = self._console.size
-        width = columns - len(
-            "^C"
-        )  # a terminal shows it where the cursor is: on the next line it would upset what is redrawn
+        # A terminal shows ^C where the cursor is: on the next line it would upset what is redrawn.
+        width = columns - len("^C")
         bar = ProgressBar(total=max(status.total, 1), completed=status.ok + status.failed, width=min(_BAR_WIDTH, width))
         lines = screen_lines(status, self._pace, width, height - 2, unicode=self._console.encoding.startswith("utf"))
         text = Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
