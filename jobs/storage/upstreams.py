@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from jobs.errors import RunError
 from jobs.storage.attempts import Attempts, owners
+from jobs.storage.files import exists, is_file
 from jobs.storage.plans import Plan, refuse_unknown
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
@@ -61,16 +62,16 @@ class Upstream:
         """Why nothing is to be computed from it now; None where it is as it was planned."""
         if not self.seal:
             return f"run {self.name} was not complete when this run was planned; `launcher submit` waits for that"
-        if not self.directory.plan.is_file():
+        if not is_file(self.directory.plan):
             return f"run {self.name} is gone: there is no {self.directory.plan}"
-        if self.outputs and self.directory.cleaned.exists():
+        if self.outputs and exists(self.directory.cleaned):
             return f"run {self.name} was cleaned, and with it its outputs went, which samples have; compute it anew (--fresh)"
         return self.change()
 
     def change(self) -> str | None:
         """What has become of it since, in words; None where it is as it was, or is gone, which changes no result."""
         run = self.directory
-        if not self.seal or not run.plan.is_file() or current_seal(run, self.manifest) == self.seal:
+        if not self.seal or not is_file(run.plan) or current_seal(run, self.manifest) == self.seal:
             return None
         return f"run {self.name} was computed again since this run was planned"
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from jobs.storage.files import exists
 from jobs.storage.plans import Plan
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
@@ -45,7 +46,7 @@ class ResultPlace:
 
     @property
     def exists(self) -> bool:
-        return bool(self.delivered and self.delivered.is_there) if self.url else self.path.exists()
+        return bool(self.delivered and self.delivered.is_there) if self.url else exists(self.path)
 
     @property
     def seal(self) -> str | None:
