@@ -1,11 +1,13 @@
 """Slurm: what ours, submitit, datatrove and plain sbatch cost a scheduler, side by side on the test cluster.
 
-    python -m benchmarks.slurm [--repetitions 5] [--only latency,calls,submission]
+    python -m benchmarks.slurm [--repetitions 5] [--only latency,fitting,calls,submission] [--without-peers]
 
 As root, where Slurm's daemons are installed (see tests/slurm_cluster.py). Each contestant is a fresh process; each
 repetition runs all of them in turns, in another order. Prints Markdown tables:
 
-latency: 32 trivial array tasks, from the start of the submitting command to the last result, and the files made
+latency: 32 trivial array tasks, from the start of the submitting command to the last result, and the files made; all at
+    once, on nodes that say they have 32 CPUs together, whatever this machine has
+fitting: the same on nodes that have as many as this machine: what does not fit waits
 calls: what reaches slurmctld (sdiag) and which of Slurm's commands are run, for 64 array tasks, followed to their end
 submission: the time of the submitting command for an array of 10,000 elements, held so that nothing runs
 """
@@ -19,16 +21,17 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.contest import await_quiet, machine, median, table
-from benchmarks.slurm_contestants import CONTESTANTS, OURS, PLANNED, Contestant
+from benchmarks.contest import await_quiet, cores, machine, median, table
+from benchmarks.slurm_contestants import CONTESTANTS, OURS, PLAIN, PLANNED, Contestant
 from tests.slurm_cluster import SlurmCluster
-from tests.support.slurm_conf import Site
+from tests.support.slurm_conf import Node, Site
 
 _ROOT = Path(__file__).parents[1]
 SITE = Site(lines=("MaxArraySize=10001",))
+FITTING_SITE = replace(SITE, nodes=(Node(cpus=cores()),))
 _TIMEOUT = 300.0
 _QUIET = 5.0
 # Questions of this benchmark itself, and what nodes say without any job.
@@ -48,8 +51,9 @@ class Outcome:
 class Bench:
     """The cluster and the environment in which contestants run; commands of Slurm's that they call are counted."""
 
-    def __init__(self, cluster: SlurmCluster, scratch: Path) -> None:
+    def __init__(self, cluster: SlurmCluster, scratch: Path, contestants: Mapping[str, Contestant]) -> None:
         self.cluster = cluster
+        self.contestants = contestants
         self._scratch = scratch
         self._calls = scratch / "calls"
         # datatrove's tasks call a program that is installed beside Python.
@@ -164,7 +168,7 @@ def in_turns(
 
 def latency(bench: Bench, repetitions: int) -> str:
     tasks = 32
-    outcomes = in_turns(bench, CONTESTANTS, repetitions, run_tasks, tasks)
+    outcomes = in_turns(bench, bench.contestants, repetitions, run_tasks, tasks)
     rows = [
         [name, f"{median(o.last for o in runs):.1f}", _spread([o.last for o in runs], 1), str(runs[-1].files)]
         for name, runs in outcomes.items()
@@ -181,7 +185,7 @@ def calls(bench: Bench, repetitions: int) -> str:
     del repetitions  # counts do not differ by chance
     tasks = 64
     rows = []
-    for name, contestant in CONTESTANTS.items():
+    for name, contestant in bench.contestants.items():
         bench.cluster.run("sdiag", "--reset")
         bench.calls()
         _run_followed(bench, contestant, tasks)
@@ -223,7 +227,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def submission(bench: Bench, repetitions: int) -> str:
     tasks = 10_000
-    contestants = {name: c for name, c in CONTESTANTS.items() if name != OURS}
+    contestants = {name: c for name, c in bench.contestants.items() if name != OURS}
     contestants = {f"{OURS}, launcher submit": PLANNED, **contestants}
     outcomes = in_turns(bench, contestants, repetitions, submit_held, tasks)
     rows = [
@@ -240,23 +244,26 @@ def submission(bench: Bench, repetitions: int) -> str:
     return f"{text} in turns. Ours: of a run that is planned.\n\n{table(head, rows)}"
 
 
-_PARTS = {"latency": latency, "calls": calls, "submission": submission}
+_PARTS = {"latency": latency, "fitting": latency, "calls": calls, "submission": submission}
+_SITES = {"fitting": FITTING_SITE}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--only", default=",".join(_PARTS), help="parts, with commas (default: %(default)s)")
+    parser.add_argument("--without-peers", action="store_true", help="plain sbatch and ours alone")
     options = parser.parse_args()
+    contestants = {name: CONTESTANTS[name] for name in (PLAIN, OURS)} if options.without_peers else CONTESTANTS
     for name in ("jobs", "launcher", "benchmarks"):  # as pip does with what it installs, the peers among it
         compileall.compile_dir(_ROOT / name, quiet=1)
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch, SlurmCluster(site=SITE) as cluster:
-        allow_jobs(cluster, 20_000)
-        bench = Bench(cluster, Path(scratch))
-        version = cluster.run("sbatch", "--version").strip()
-        print(f"{machine()}, {version}")
-        for name in options.only.split(","):
-            print(f"\n{_PARTS[name](bench, options.repetitions)}", flush=True)
+    print(machine())
+    for name in options.only.split(","):
+        site = _SITES.get(name, SITE)
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch, SlurmCluster(site=site) as cluster:
+            allow_jobs(cluster, 20_000)
+            print(f"\n{name}, {cluster.run('sbatch', '--version').strip()}")
+            print(_PARTS[name](Bench(cluster, Path(scratch), contestants), options.repetitions), flush=True)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def main() -> int:
     environment.prepare()
     keep_out_others()
     with many_imports():
-        # Here, because it imports numpy, which starts as many threads as the environment says.
+        # Here, because what it imports, numpy in the end, starts as many threads as the environment says.
         from jobs.node.supervisor.entry_point import run
     return run(sys.argv[1:], signals)
 

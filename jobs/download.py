@@ -34,7 +34,7 @@ class Download(Job):
     - ``name``: column of the files' paths below ``folder``. It must be ``data.id`` of the config too, so that no two are
       the same. Default: a hash of the url and its last part, ``3f/3f0c...-photo.jpg``; the same url is the same file.
     - ``headers``: of every request; values may use environment variables, ``Bearer $TOKEN``, which no plan records.
-    - ``concurrency``, ``per_host``: requests at the same time of each pool worker, in all and to one host.
+    - ``concurrency``: requests at the same time of each pool worker; ``per_host``: of these to one host.
     - ``retries``: of time-outs, broken connections and HTTP 408, 425, 429, 500, 502, 503, 504; after a pause that grows,
       or that the server asked for (others of its host wait for 5 s of it at most). A transfer that got further starts the
       count anew. Any other answer fails at once.

@@ -3,7 +3,6 @@
 Subclassed by users and by the built-in jobs; resolved by the planner (to check it) and by processes and pool workers.
 """
 
-import contextlib
 import inspect
 import os
 import sys
@@ -19,7 +18,7 @@ from jobs.errors import InputError, described
 from jobs.parameters import arguments, note, signature
 from jobs.stacked import stack_arrays
 from jobs.storage.records import JobSpec
-from jobs.tensors import can_be_stacked, is_tensor
+from jobs.tensors import can_be_stacked, is_tensor, stack_tensors
 
 __all__ = [
     "Context",
@@ -175,9 +174,7 @@ def stack(items: Sequence[Any], join: Callable[[Sequence[np.ndarray]], Any] = st
             return type(first)._make(columns)  # a named tuple keeps its names
         return tuple(columns) if isinstance(first, tuple) else columns
     if is_tensor(first) and can_be_stacked(first):
-        import torch
-
-        return torch.stack(list(items))
+        return stack_tensors(items)
     if isinstance(first, np.ndarray):
         return join(items)
     if isinstance(first, np.generic | int | float | complex):
@@ -220,11 +217,21 @@ def needed_columns(job: Job) -> Collection[str]:
     return job.manifest_columns() if "manifest_columns" in vars(owner) else ()
 
 
-def counted_outputs(cls: type[Job]) -> tuple[str, ...]:
-    """``Job.counts`` as plain text, since an enum's names are of a class that the supervisor has not. Raises InputError."""
-    names = cls.counts
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"job.class: {cls.__name__}.counts is {names!r}; valid: names of outputs, such as ('tokens',)")
+_NAMES = {
+    "counts": "outputs, such as ('tokens',)",
+    "param_files": "parameters, such as ('model',)",
+    "preload": "modules, such as ('torch',)",
+}
+
+
+def names_of(cls: type[Job], attribute: str) -> tuple[str, ...]:
+    """``counts``, ``param_files`` or ``preload`` of a Job, as plain text: an enum's are of a class that the supervisor has not.
+
+    Raises InputError for a text alone, of which each letter would be a name, as for anything else.
+    """
+    names = getattr(cls, attribute)
+    if isinstance(names, str) or not isinstance(names, Collection) or not all(isinstance(one, str) for one in names):
+        raise InputError(f"job.class: {cls.__name__}.{attribute} is {names!r}; valid: names of {_NAMES[attribute]}")
     return tuple(map(str.__str__, names))
 
 
@@ -272,7 +279,8 @@ def make_job(spec: JobSpec) -> Job:
     """An object of the class with its params; raises InputError where the class does not take them."""
     cls = job_class(spec)
     takes_samples(cls)
-    counted_outputs(cls)
+    for attribute in _NAMES:
+        names_of(cls, attribute)
     known = signature(cls)
     try:
         known.bind(**spec.params)
@@ -281,7 +289,7 @@ def make_job(spec: JobSpec) -> Job:
         raise InputError(f"job.params: {spec.path}: {error}; valid: {valid}") from None
     try:
         # As in array tasks, where relative paths start in the config's folder, whoever plans or gathers from where.
-        with contextlib.chdir(spec.folder if spec.folder and os.path.isdir(spec.folder) else os.curdir):
+        with job_folder.working(spec.folder if spec.folder and os.path.isdir(spec.folder) else os.curdir):
             return cls(**arguments(cls, spec.params))
     except InputError:
         raise

@@ -8,8 +8,8 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Sequence, Set
-from contextlib import chdir
+from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import chdir, contextmanager
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -33,15 +33,22 @@ def put_on_path(folders: Iterable[str]) -> None:
             jobs.__path__.append(theirs)
 
 
-def import_module(name: str) -> ModuleType:
-    """The user's module; working directory and umask stay as they are, whatever it does: both decide of our own files."""
+@contextmanager
+def working(folder: str = os.curdir) -> Iterator[None]:
+    """For users' code, in a folder; working directory and umask are then as they were: both decide of our own files."""
     umask = os.umask(0o077)  # it can only be read by setting it
     os.umask(umask)
     try:
-        with chdir(os.curdir):
-            return importlib.import_module(name)
+        with chdir(folder):
+            yield
     finally:
         os.umask(umask)
+
+
+def import_module(name: str) -> ModuleType:
+    """The user's module."""
+    with working():
+        return importlib.import_module(name)
 
 
 def make_room(folders: Sequence[str]) -> None:

@@ -121,7 +121,8 @@ class Stage:
 
 @contextmanager
 def _locked(path: Path, how: int) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDONLY | (os.O_CREAT if path.suffix == _LOCK else 0) | os.O_CLOEXEC, 0o600)
+    # To be written, though nobody does: on NFS a lock for one alone needs that.
+    descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if path.suffix == _LOCK else 0) | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, how)
         yield

@@ -23,11 +23,16 @@ def is_masked(array: object) -> "TypeGuard[np.ma.MaskedArray]":
 
 
 def stack_arrays(arrays: Sequence[Any]) -> np.ndarray:
-    """np.stack, which would forget what is masked; ValueError where it would round whole numbers, or make text of numbers."""
+    """np.stack, which would forget what is masked.
+
+    ValueError where it would round whole numbers, make text of numbers, or another date of one that is far from now.
+    """
     stacked: np.ndarray = np.ma.stack(arrays) if any(map(is_masked, arrays)) else np.stack(arrays)
     kinds = {array.dtype.kind for array in arrays}
     if len(kinds) > 1 and not stacked.dtype.hasobject:
         _check_kept(arrays, kinds, stacked.dtype)
+    if stacked.dtype.kind in "mM":
+        _check_times(arrays, stacked)
     return stacked
 
 
@@ -41,6 +46,13 @@ def _check_kept(arrays: Sequence[Any], kinds: set[str], dtype: np.dtype) -> None
     for array in arrays:
         if array.dtype.kind in "iu" and ((array > MOST_EXACT) | (array < -MOST_EXACT)).any():
             raise ValueError(f"{found} become {dtype} together, which would round whole numbers over 2**53")
+
+
+def _check_times(arrays: Sequence[Any], stacked: np.ndarray) -> None:
+    """Of several units numpy takes the finest, in which 64 bits reach less far: what is beyond would become another time."""
+    for array, row in zip(arrays, stacked, strict=True):
+        if array.dtype != stacked.dtype and not np.array_equal(row.astype(array.dtype), array, equal_nan=True):
+            raise ValueError(f"{array.dtype} becomes {stacked.dtype} beside others, which does not reach as far")
 
 
 class Stacked:

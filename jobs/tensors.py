@@ -1,6 +1,7 @@
 """Tensors: torch's, seen from numpy, in modules that must not import torch: they meet one only where a Job has made it."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,23 @@ def can_be_stacked(tensor: Any) -> bool:
     """Whether torch.stack takes its kind: it has none for compressed rows (CSR), nor for nested tensors."""
     torch = sys.modules["torch"]
     return tensor.layout in (torch.strided, torch.sparse_coo) and not tensor.is_nested
+
+
+def stack_tensors(tensors: Sequence[Any]) -> Any:
+    """torch.stack; raises ValueError where it would round whole numbers, which become floats beside floats of any size."""
+    stacked = sys.modules["torch"].stack(list(tensors))
+    if {tensor.dtype for tensor in tensors} != {stacked.dtype}:
+        for tensor, row in zip(tensors, stacked, strict=True):
+            if not _is_kept(tensor, row):
+                raise ValueError(f"{tensor.dtype} becomes {stacked.dtype} beside others, which rounds whole numbers")
+    return stacked
+
+
+def _is_kept(tensor: Any, row: Any) -> bool:
+    if tensor.is_floating_point() or tensor.is_complex():
+        return True
+    row = row.real if row.is_complex() else row
+    return bool((row.to_dense().to(tensor.dtype) == tensor.to_dense()).all())
 
 
 def is_numpy_dtype(tensor: Any) -> bool:

@@ -44,12 +44,14 @@ _MOST_WINDOWS = 256
 class TextEmbedding(Job):
     """Outputs per text: ``embedding`` float32 [d]; ``n_tokens`` int32, with special tokens, after the cut.
 
-    ``model`` is a name on the Hugging Face hub or a local folder (relative ones start in the config's
-    folder); ``text`` is the manifest's column. Texts are cut at ``max_tokens`` tokens; null: where the
-    model's files say. With ``normalize``, vectors have
-    length 1. ``dtype`` is what the model computes with. The result of a batch depends on its rows alone.
+    The result of a batch depends on its rows alone.
 
     Args:
+        model: a name on the Hugging Face hub or a local folder (relative ones start in the config's folder)
+        text: column of the manifest
+        max_tokens: tokens at which a text is cut, or how long windows are; null: as the model's files say
+        normalize: true for vectors of length 1
+        dtype: what the model computes with
         prompt: what stands before each text, such as "query: ", for models that were trained so
         pooling: how token vectors become one; auto: as the files of a sentence-transformers model say
         overlap: null: a text that is longer is cut. A number: it becomes windows of max_tokens tokens, which have so many in

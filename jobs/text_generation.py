@@ -5,15 +5,15 @@ A built-in Job, named in a config as ``jobs.text_generation:TextGeneration``.
 
 import asyncio
 import contextlib
-import json
 import os
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from jobs.errors import InputError, ProcessBroken
 from jobs.generation.answers import choices_of, is_cut_off, outputs_of
+from jobs.generation.base_url import KEY, check_url, proxy_to
 from jobs.generation.engine import FIELDS, Engine
+from jobs.generation.messages import messages_of
 from jobs.inputs import bad_parameter, need_number, need_packages, need_whole
 from jobs.job import Context, Job
 from jobs.program.argument import Argument
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _OWN_FIELDS = {"index", "id"}
 # The request's own keys; all others of ``sampling`` are the server's to know.
 _TAKEN = {"model", "messages", "prompt", "stream", "seed", "response_format", "logprobs", "top_logprobs"}
-_KEY = "OPENAI_API_KEY"
 
 
 class TextGeneration(Job):
@@ -36,15 +35,17 @@ class TextGeneration(Job):
       ``{model}``, ``{socket}`` (a Unix socket) or ``{port}``, ``{gpus}`` (how many the process has) and ``{in_flight}``. A
       port can be reached by all users of a node: its VLLM_API_KEY and LLAMA_API_KEY are a key that nobody else has.
     - ``base_url``: instead, a server that runs, such as ``http://host:8000/v1``; its key is ``$OPENAI_API_KEY`` in the task.
-    - ``prompt``: text with fields, columns of the manifest; or ``messages``: a column of messages, lists or JSON.
-    - ``system``: a system message before them. ``chat``: false sends the prompt as it is, to /completions.
+    - ``prompt``: text with fields, columns of the manifest.
+    - ``messages``: instead, a column of messages, lists or JSON.
+    - ``system``: a system message before them.
+    - ``chat``: false sends the prompt as it is, to /completions.
     - ``sampling``: ``{max_tokens: 512, temperature: 0.7}``, passed on as it is; with ``n`` over 1 there are ``text_0``,
       ``text_1``, and so on, and as many ``finish_reason_0``.
     - ``schema``: a JSON schema that answers must have; one that is cut off by max_tokens fails its sample.
     - ``seed``: whether each request has its row's seed, where its temperature is not 0.
     - ``logprobs``: true for an output of that name, those of the answer's tokens (of the first answer).
-    - ``retries`` of a request that met HTTP 408, 425, 429 or 5xx, or a broken connection; ``request_timeout``: seconds of
-      each of them.
+    - ``retries`` of a request that met HTTP 408, 425, 429 or 5xx, or a broken connection.
+    - ``request_timeout``: seconds of each request; null: ``node.sample_timeout`` alone.
     - ``start_timeout``: seconds until a server that is started answers.
 
     ``node.in_flight`` requests are made at a time. A subclass may ask several times: ``await self.generate(messages, seed)`` in
@@ -82,7 +83,7 @@ class TextGeneration(Job):
         if command is not None and not {"socket", "port"} & self._asked:
             raise bad_parameter("command", command, "one with {socket} or {port}, where the server is to listen")
         if base_url is not None:
-            _check_url(base_url)
+            check_url(base_url)
         if (prompt is None) == (messages is None):
             raise InputError("job.params: prompt: give either prompt, a text with fields, or messages, a column")
         if not chat and (messages is not None or system is not None):
@@ -126,16 +127,7 @@ class TextGeneration(Job):
         if self._prompt:
             text = self._prompt.fill({"index": sample.index, "id": sample.id, **sample})
             return self._with_system([{"role": "user", "content": text}]) if self._chat else text
-        messages = sample[self._messages or ""]
-        if isinstance(messages, str):
-            try:
-                messages = json.loads(messages)
-            except ValueError as error:
-                raise ValueError(f"column {self._messages!r} is no JSON here: {error}") from None
-        is_list = isinstance(messages, list) and messages
-        if not is_list or not all(isinstance(one, dict) and "role" in one for one in messages):
-            raise ValueError(f"column {self._messages!r} has no list of messages here, each with role and content")
-        return self._with_system(messages)
+        return self._with_system(messages_of(self._messages or "", sample[self._messages or ""]))
 
     def _with_system(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{"role": "system", "content": self._system}, *messages] if self._system else messages
@@ -148,7 +140,8 @@ class TextGeneration(Job):
 
         limits = self._retries, self._request_timeout
         if self._base_url:
-            self._client = Client(self._base_url, os.environ.get(_KEY, "").strip(), *limits)
+            key, proxy = os.environ.get(KEY, "").strip(), proxy_to(self._base_url)
+            self._client = Client(self._base_url, key, *limits, proxy=proxy)
             if not await self._client.answers():
                 raise ProcessBroken(f"the server at {self._base_url} does not answer")
             self._client.watch()
@@ -197,22 +190,3 @@ class TextGeneration(Job):
         if engine:
             with contextlib.suppress(asyncio.CancelledError):
                 await engine.stop()
-
-
-def _check_url(base_url: str) -> None:
-    """Raises InputError, without what is secret in it."""
-    valid = "one that begins with http:// or https://, such as http://host:8000/v1"
-    try:
-        parts = urlsplit(base_url)
-        is_valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except (ValueError, AttributeError):  # its port is no number; it is no text
-        is_valid = False
-    else:
-        if parts.username is not None:
-            raise InputError(
-                "job.params: base_url: with a name or a password in it all who may read the run would know them; valid: "
-                f"one without, the key in ${_KEY} of the task"
-            )
-        is_valid = is_valid and not parts.query and not parts.fragment
-    if not is_valid:
-        raise bad_parameter("base_url", base_url, valid)

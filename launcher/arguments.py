@@ -17,6 +17,9 @@ _EPILOG = (
 )
 
 
+_KINDS = {"int": "a whole number", "float": "a number"}
+
+
 class _Parser(argparse.ArgumentParser):
     """Errors say what is nearest to what was typed; help ends with examples."""
 
@@ -26,10 +29,13 @@ class _Parser(argparse.ArgumentParser):
         return super().format_help() + examples_text(self.prog.rpartition(" ")[2])
 
     def error(self, message: str) -> NoReturn:
-        unknown = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        unknown = re.search(r"argument (\S+): invalid choice: '([^']*)' \(choose from (.*)\)", message)
         if unknown:
-            valid = re.findall(r"[\w-]+", unknown[2])
-            message = f"no command {unknown[1]!r}{guess(unknown[1], valid)}"
+            valid = re.findall(r"[\w-]+", unknown[3])
+            message = f"no {unknown[1].lower()} {unknown[2]!r}{guess(unknown[2], valid)}"
+        message = re.sub(
+            r"invalid (\w+) value: (.*)", lambda found: f"must be {_KINDS[found[1]]}, not {found[2]}", message
+        )
         raise InputError(f"{message}\nsee `{self.prog} --help`")
 
 
@@ -61,7 +67,7 @@ _Command = Callable[[str, str, str], argparse.ArgumentParser]
 
 
 def _add_starting(command: _Command) -> None:
-    run = command("run", "start.run", "plan, submit, follow, and write the result")
+    run = command("run", "run.run", "plan, submit, follow, and write the result")
     plan = command("plan", "planning.plan", "check everything and write the run directory; submits nothing")
     submit = command("submit", "start.submit", "submit what is not done, and return at once")
     rerun = command("rerun", "start.rerun", "a new submission of what is not done, and of nothing else")
@@ -211,8 +217,14 @@ def _add_finishing(command: _Command) -> None:
     cancel = command("cancel", "finish.cancel", "stop the run; what is done stays, and can be resumed")
     gather = command("gather", "finish.gather", "check every block and write the result")
     verify = command("verify", "finish.verify", "hash shards and result again and compare with the journals")
-    for parser in (cancel, gather, verify):
+    for parser in (gather, verify):
         parser.add_argument("run", metavar="RUN", nargs="?", help=_RUN_OR_SWEEP_HELP)
+    cancel.add_argument(
+        "run",
+        metavar="RUN",
+        nargs="?",
+        help=f"{_RUN_OR_SWEEP_HELP.partition(' (')[0]} (without it you are asked about the newest one below ./runs)",
+    )
     gather.add_argument("--allow-missing", action="store_true", help="write a result although samples are missing")
     clean = command(
         "clean", "clean.clean", "remove what complete runs do not need any more, once their results are checked"
@@ -260,7 +272,7 @@ def _add_shell(command: _Command) -> None:
     completion = command(
         "completion", "completion.completion", "a script by which a shell completes commands, flags, runs"
     )
-    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="SHELL", help="bash, zsh or fish")
     man = command("man", "manual.man", "man pages: print one, or write all")
     man.add_argument("page", metavar="COMMAND", nargs="?", help="of this command (default: of launcher itself)")
     man.add_argument("--output", metavar="FOLDER", help="write all of them there")

@@ -106,3 +106,8 @@ def age(seconds: float) -> str:
 def short_number(value: float) -> str:
     """Of four digits at least: ``24,330``, ``2.433``."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def rows_between(start: int, stop: int) -> str:
+    """``row 7``, ``rows 7 to 9``: those of ``[start, stop)``, of which there is one at least."""
+    return f"row {start}" if stop - start == 1 else f"rows {start} to {stop - 1}"

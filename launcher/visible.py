@@ -19,10 +19,10 @@ def on_one_line(text: str) -> str:
     return text if text.isprintable() else "".join(one if one.isprintable() else _escaped(one) for one in text)
 
 
-def short_line(text: str) -> str:
-    """A message on one line, its blanks as single ones, cut where it is long."""
+def short_line(text: str, most: int = _SHORT) -> str:
+    """A message on one line, its blanks as single ones, cut where it is longer than ``most`` characters."""
     line = on_one_line(" ".join(text.split()))
-    return line if len(line) <= _SHORT else f"{line[:_SHORT]} ..."
+    return line if len(line) <= most else f"{line[:most]} ..."
 
 
 def _escaped(character: str) -> str:

@@ -1,7 +1,13 @@
 """Objection: whether a result may be written at a path; asked when a run is planned, and again before it is written."""
 
+import json
+import os
 from pathlib import Path
+from typing import Any
 
+from jobs.errors import LauncherError
+from jobs.storage.files import exists
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import HDF5, read_seal
 
@@ -20,9 +26,60 @@ def objection(path: Path, run: RunDir, *, is_new: bool = False) -> str | None:
         return f"is a folder: {path}; give the path of a file in it"
     if path.exists() and not path.is_file():
         return f"{path}: is a device or a pipe; give the path of a file"
-    if path.is_file() and not path.is_relative_to(run.path) and not _is_result(path):
+    if not path.is_file() or path.is_relative_to(run.path):
+        return None
+    if not _is_result(path):
         return f"{path}: is there and is no result, so it is not replaced; move it away, or change output.path"
-    return None
+    return _of_another(path, run, is_new=is_new)
+
+
+def _of_another(path: Path, run: RunDir, *, is_new: bool) -> str | None:
+    """Says which run a result is of that must not be replaced: of one that was cleaned, or is gone, it is all that there is.
+
+    A new run replaces none that is another's.
+    """
+    told = _provenance(path)
+    folder = next((one["folder"] for one in reversed(told.get("submissions", ())) if one.get("folder")), None)
+    if "name" not in told or (folder is None and not is_new) or (folder and _is_same(Path(folder), run.path)):
+        return None
+    other = RunDir(Path(folder)) if folder else None
+    if other and _fingerprint(other) == told.get("fingerprint"):
+        if not (is_new or exists(other.cleaned)):
+            return None
+        whose = str(other.path)
+    elif told["name"] == run.name:  # it was moved, or planned again
+        return None
+    else:
+        whose = f"{told['name']}, which is gone"
+    return f"{path}: holds the result of run {whose}: give each run an output.path of its own, or move that file away"
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two paths are of one folder, or would be."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return os.path.abspath(one) == os.path.abspath(other)
+
+
+def _fingerprint(run: RunDir) -> str | None:
+    """Of its plan, if it is there."""
+    try:
+        return Plan.read(run.plan).fingerprint
+    except (LauncherError, OSError):
+        return None
+
+
+def _provenance(path: Path) -> dict[str, Any]:
+    """Nothing of a result by an older version, or a damaged one."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            found: dict[str, Any] = json.loads(file.attrs["provenance"])
+            return found
+    except (OSError, KeyError, ValueError):
+        return {}
 
 
 def holds_complete(path: Path) -> bool:

@@ -71,8 +71,8 @@ def _values(result: ResultFile, output: Output, start: int, stop: int, ok: np.nd
         return rows if ok.all() else rows[ok]
     offsets = result.read(f"{output.name}/offsets", start, stop + 1)
     items = result.read(f"{output.name}/values", offsets[0], offsets[-1])
-    bounds = zip(offsets[:-1][ok] - offsets[0], offsets[1:][ok] - offsets[0], strict=True)
-    return row_values([items[begin:end] for begin, end in bounds], output.encoding)
+    begins, ends = ((offsets[at][ok] - offsets[0]).tolist() for at in (np.s_[:-1], np.s_[1:]))
+    return row_values(items, zip(begins, ends, strict=True), output.encoding)
 
 
 def _storable(name: object, value: Any) -> np.ndarray:

@@ -146,5 +146,5 @@ def _column(stored: StoredRows, name: str, first: int, places: np.ndarray) -> Se
         return list(stored.fixed(name, first, stop)[places])
     items, lengths = stored.items(name, first, stop)
     bounds = row_bounds(lengths).tolist()
-    rows = [items[bounds[at] : bounds[at + 1]] for at in places.tolist()]
-    return row_values([row.copy() for row in rows] if output.encoding is None else rows, output.encoding)
+    rows = row_values(items, ((bounds[at], bounds[at + 1]) for at in places.tolist()), output.encoding)
+    return [row.copy() for row in rows] if output.encoding is None else rows

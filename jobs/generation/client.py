@@ -43,6 +43,7 @@ class Client:
         timeout: float | None,
         socket: str | None = None,
         engine: Engine | None = None,
+        proxy: str | None = None,
     ) -> None:
         self._base = base.strip().rstrip("/")
         self._key = key
@@ -52,6 +53,7 @@ class Client:
             connector=aiohttp.UnixConnector(socket, limit=0) if socket else aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=_LOOK),
             headers={"Authorization": f"Bearer {key}"} if key else {},
+            proxy=proxy,
         )
         self._asking: set[asyncio.Task[Any]] = set()
         self._watching: asyncio.Task[None] | None = None

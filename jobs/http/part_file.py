@@ -9,10 +9,10 @@ import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Self
+from typing import IO
 
 from jobs.http.checksum import Checksum, new_hash
-from jobs.storage.files import rename_synced, write_json
+from jobs.storage.files import rename_synced, temporary_name, write_json
 from jobs.storage.locks import has_name, try_lock
 
 PART = ".part"
@@ -85,27 +85,53 @@ class PartialDownload:
         return self.file.read()
 
 
-class PartFile(PartialDownload):
-    """A PartialDownload in a file that is locked while this object is open, and resumed from where it was left."""
+class OwnFile(PartialDownload):
+    """A PartialDownload in the file ``part``, which becomes ``path``; of one that does not come to that nothing stays."""
+
+    def __init__(self, path: Path, part: Path, url: str, checksum: Checksum | None, file: IO[bytes]) -> None:
+        super().__init__(url, checksum, file)
+        self._path = path
+        self._part = part
+        self._finished = False
+
+    def finish(self) -> None:
+        """Makes it the file that it was on its way to; after that, it survives a crash of the machine."""
+        self.file.flush()
+        rename_synced(self._part, self._path)
+        self._finished = True
+
+    def close(self) -> None:
+        if not self._finished:
+            self._part.unlink(missing_ok=True)
+        self.file.close()
+
+
+class PartFile(OwnFile):
+    """One that is locked while this object is open, and resumed from where it was left."""
 
     @classmethod
-    def open(cls, path: Path, url: str, checksum: Checksum | None) -> Self | None:
-        """The part of the file ``path``; None while another process or task is at it."""
+    def open(cls, path: Path, url: str, checksum: Checksum | None) -> OwnFile | None:
+        """The part of the file ``path``; None while another process or task is at it.
+
+        Where the file system knows no locks each of them has a file of its own.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + PART)
         file = part.open("a+b")
-        if try_lock(file.fileno()) and has_name(file.fileno(), part):
-            return cls(path, url, checksum, file)
+        is_locked = try_lock(file.fileno())
+        if is_locked and has_name(file.fileno(), part):
+            return cls(path, part, url, checksum, file)
         file.close()
-        return None
+        if is_locked is not None:
+            return None
+        part.unlink(missing_ok=True)
+        own = temporary_name(path)
+        return OwnFile(path, own, url, checksum, own.open("x+b"))
 
-    def __init__(self, path: Path, url: str, checksum: Checksum | None, file: IO[bytes]) -> None:
-        super().__init__(url, checksum, file)
-        self._path = path
-        self._part = path.with_name(path.name + PART)
+    def __init__(self, path: Path, part: Path, url: str, checksum: Checksum | None, file: IO[bytes]) -> None:
+        super().__init__(path, part, url, checksum, file)
         self._checkpoint = path.with_name(path.name + CHECKPOINT)
         self._saved = 0
-        self._finished = False
         self._resume()
 
     def _resume(self) -> None:
@@ -138,17 +164,15 @@ class PartFile(PartialDownload):
         self._saved = self.size
 
     def finish(self) -> None:
-        """Makes it the file that it was on its way to; after that, it survives a crash of the machine."""
-        self.file.flush()
-        rename_synced(self._part, self._path)
-        self._finished = True
+        super().finish()
         self._checkpoint.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Keeps what can be resumed, and removes the rest."""
         if not self._finished and self.size and self.validator:
             self._save()
-        elif not self._finished:
-            self._part.unlink(missing_ok=True)
+            self.file.close()
+            return
+        if not self._finished:
             self._checkpoint.unlink(missing_ok=True)
-        self.file.close()
+        super().close()

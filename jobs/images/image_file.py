@@ -43,7 +43,7 @@ def upright_image(file: Path | io.BytesIO, max_pixels: int, enough: int | None =
 
     A JPEG that is much larger than ``enough`` pixels a side comes at half, a quarter or an eighth of its size.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(file) as image:
@@ -56,7 +56,9 @@ def upright_image(file: Path | io.BytesIO, max_pixels: int, enough: int | None =
         hint = " (the parameter max_text)" if "MAX_TEXT" in str(error) else ""
         valid = "valid: a whole image, 8 or 16 bits a channel"
         shown = file if isinstance(file, Path) else f"{len(file.getbuffer()):,} bytes"
-        raise ValueError(f"{shown}: cannot be decoded: {error}{hint}; {valid}") from error
+        # pillow would name the file again, or the address of its bytes, which is another one each time.
+        why = "it begins as no image does" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"{shown}: cannot be decoded: {why}{hint}; {valid}") from error
 
 
 def in_8_bits(image: "Image") -> "Image":

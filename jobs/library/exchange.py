@@ -9,6 +9,7 @@ because touching fresh pages costs ten times the copy.
 import mmap
 import os
 import time
+from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
@@ -75,12 +76,12 @@ class Region:
         return [int(number) for number in np.frombuffer(data, np.int64)]
 
     def free(self) -> None:
-        """Gives its memory back to the system, but for a little."""
+        """Gives its memory back to the system, but for a little; some (gVisor) take none back before the end."""
         if self._used > _KEPT:
             size = -(-self._used // mmap.PAGESIZE) * mmap.PAGESIZE
-            with mmap.mmap(self._descriptor, size, offset=self._offset) as memory:
+            with suppress(OSError), mmap.mmap(self._descriptor, size, offset=self._offset) as memory:
                 memory.madvise(mmap.MADV_REMOVE)
-            self._used = 0
+                self._used = 0
 
 
 class Exchange:

@@ -9,6 +9,8 @@ import codecs
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 
 _ERRORS = "launcher.as_it_can"
 _MODES = {"stdin": "r", "stdout": "w", "stderr": "w"}
@@ -33,6 +35,22 @@ def fill() -> None:
             os.fstat(number)
         except OSError:
             _open_null(number)
+
+
+@contextmanager
+def kept_clear() -> Iterator[None]:
+    """For users' code: what it prints, or writes to the descriptor of stdout, which may be for a document, goes to stderr."""
+    fill()
+    with suppress(OSError):
+        sys.stdout.flush()
+    with redirect_stdout(sys.stderr):
+        stdout = os.dup(1)
+        os.dup2(2, 1)
+        try:
+            yield
+        finally:
+            os.dup2(stdout, 1)
+            os.close(stdout)
 
 
 def let_go() -> None:

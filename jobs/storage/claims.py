@@ -48,6 +48,7 @@ class ClaimFolder:
         except (FileExistsError, FileNotFoundError):
             return False
         try:
+            # Until then it is empty, and others leave the range to whoever is about to say who it is, for some seconds.
             os.write(descriptor, checked_lines.encode([claim.attempt, claim.start, claim.stop]))
         finally:
             os.close(descriptor)

@@ -18,7 +18,7 @@ from jobs.storage.files import has_content, intact, write_bytes
 from jobs.storage.growth import Growth
 from jobs.storage.records import JobSpec, Part
 from jobs.storage.rundir import RunDir
-from jobs.storage.shard_table import Shard, ShardTable
+from jobs.storage.shard_table import Shard, ShardTable, no_shard
 from jobs.storage.spans import Spans, union
 
 FORMAT = 3
@@ -100,7 +100,7 @@ class Plan:
     def check_shard(self, index: int, run: RunDir) -> None:
         """Raises InputError where there is no such shard."""
         if not 0 <= index < self.shard_count:
-            raise InputError(f"{run.path}: there is no shard {index}; the run has shards 0-{self.shard_count - 1}")
+            raise InputError(f"{run.path}: {no_shard(index, self.shard_count)}")
 
     def shard(self, index: int) -> Shard:
         return Shard(index, self.boundaries[index], self.boundaries[index + 1])

@@ -1,6 +1,6 @@
 """The rows of an output of variable length, whose items lie end to end."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,16 @@ def row_bounds(lengths: np.ndarray) -> np.ndarray:
     return bounds
 
 
-def row_values(rows: Sequence[np.ndarray], encoding: str | None) -> list[Any]:
-    """Rows as people get them: arrays as they are; str or bytes where that is what their bytes are (``Output.encoding``)."""
+def row_values(items: np.ndarray, bounds: Iterable[tuple[int, int]], encoding: str | None) -> list[Any]:
+    """Rows as people get them: parts of the array; str or bytes where that is what their bytes are (``Output.encoding``).
+
+    ``bounds`` say where each row begins and ends among the items.
+    """
     if encoding is None:
-        return list(rows)
-    strings = [row.tobytes() for row in rows]
-    return strings if encoding == "bytes" else [string.decode(encoding) for string in strings]
+        return [items[begin:end] for begin, end in bounds]
+    data = (
+        items.tobytes()
+    )  # once for all rows: a part of bytes is made in a tenth of the time that one of an array takes
+    if encoding == "bytes":
+        return [data[begin:end] for begin, end in bounds]
+    return [str(data[begin:end], encoding) for begin, end in bounds]

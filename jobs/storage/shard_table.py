@@ -23,6 +23,11 @@ class Shard:
         return self.stop - self.start
 
 
+def no_shard(index: int, count: int) -> str:
+    """What is told of a shard that a run of so many shards does not have."""
+    return f"there is no shard {index}; the run has {f'shards 0-{count - 1}' if count > 1 else 'shard 0 alone'}"
+
+
 class ShardTable:
     """``boundaries`` are the shards' first rows and, last, the number of rows; batches begin anew in each shard."""
 

@@ -66,14 +66,26 @@ class Upstream:
             return f"run {self.name} is gone: there is no {self.directory.plan}"
         if self.outputs and exists(self.directory.cleaned):
             return f"run {self.name} was cleaned, and with it its outputs went, which samples have; compute it anew (--fresh)"
-        return self.change()
+        return self._own_change("this run")
 
-    def change(self) -> str | None:
-        """What has become of it since, in words; None where it is as it was, or is gone, which changes no result."""
+    def change(self, made_of_it: str = "this run") -> str | None:
+        """What has become of it since, or of those that it is made of itself, in words.
+
+        None where all is as it was, or is gone, which changes no result.
+        """
+        if own := self._own_change(made_of_it):
+            return own
+        above = Upstream.of(Plan.read(self.directory.plan)) if is_file(self.directory.plan) else None
+        return above.change(f"run {self.name}") if above else None
+
+    def _own_change(self, made_of_it: str) -> str | None:
+        return f"run {self.name} was computed again since {made_of_it} was planned" if self.is_another else None
+
+    @property
+    def is_another(self) -> bool:
+        """Whether it has stored something else than when the plan was made."""
         run = self.directory
-        if not self.seal or not is_file(run.plan) or current_seal(run, self.manifest) == self.seal:
-            return None
-        return f"run {self.name} was computed again since this run was planned"
+        return bool(self.seal) and is_file(run.plan) and current_seal(run, self.manifest) != self.seal
 
     def has_grown(self, rows: int) -> bool:
         """Whether it has more samples by now than it had for a plan with so many ``rows``."""
@@ -90,6 +102,8 @@ def refuse_outdated(run: RunDir, plan: Plan) -> None:
 
 def ways_on(run: str, plan: Plan, upstream: Upstream) -> str:
     """What to do about that: results are of the rows that they were made of, so they can be kept where these are the same."""
+    if not upstream.is_another:
+        return f"What is made of that comes first: launcher status {upstream.run}"
     again = f"o compute everything again: launcher rerun {run} --fresh"
     if upstream.has_grown(plan.rows):
         return f"It has other samples, too. T{again}"

@@ -99,8 +99,8 @@ _BUILT_IN = (
     Entry("jobs.audio_embedding:AudioEmbedding", "audio", extras.DISTRIBUTION),
     Entry("jobs.command:Command", None, extras.DISTRIBUTION),
     Entry("jobs.download:Download", "download", extras.DISTRIBUTION),
+    Entry("jobs.function:Function", None, extras.DISTRIBUTION),  # first of its module, so it is what ``function`` means
     Entry("jobs.function:AsyncFunction", None, extras.DISTRIBUTION),
-    Entry("jobs.function:Function", None, extras.DISTRIBUTION),
     Entry("jobs.image_embedding:ImageEmbedding", "image", extras.DISTRIBUTION),
     Entry("jobs.text_embedding:TextEmbedding", "text", extras.DISTRIBUTION),
     Entry("jobs.text_generation:TextGeneration", "generation", extras.DISTRIBUTION),
@@ -140,7 +140,7 @@ def find(name: str, folder: Path) -> Entry:
     names |= {known.lower(): entry for entry in reversed(built_in()) for known in entry.names}
     if name.lower() in names:
         return _imported(names[name.lower()])
-    guess = did_you_mean([names[near].path for near in nearest(name.lower(), names)]) or ";"
+    guess = did_you_mean([names[near].path for near in nearest(name.lower(), names)]) or "."
     listed = ", ".join(entry.path for entry in built_in())
     more = f"; of other packages: {', '.join(entry.path for entry in others)}" if others else ""
     raise InputError(f"no Job {name!r}{guess} Built in: {listed}{more}; your own: module:Class")

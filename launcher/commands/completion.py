@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from launcher.catalogue.catalogue import built_in
@@ -47,7 +48,7 @@ def completion(options: argparse.Namespace, printer: Printer) -> bool:
     parser, commands = options.parsers
     for command in commands.values():
         for action in command._actions:
-            _mark(action)
+            _mark(action, commands)
     script = shtab.complete(parser, options.shell, root_prefix="launcher", preamble=_preamble(options.shell))  # type: ignore[arg-type]
     if not options.json:
         print(script)
@@ -55,7 +56,7 @@ def completion(options: argparse.Namespace, printer: Printer) -> bool:
     return True
 
 
-def _mark(action: argparse.Action) -> None:
+def _mark(action: argparse.Action, commands: Iterable[str]) -> None:
     """Says what an argument is completed with, by what it is called."""
     import shtab
 
@@ -67,9 +68,19 @@ def _mark(action: argparse.Action) -> None:
         action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
     elif name in ("FILE", "PATH", "MANIFEST"):
         action.complete = shtab.FILE  # type: ignore[attr-defined]
-    elif name == "JOB":
-        names = " ".join(entry.path.partition(":")[0].removeprefix("jobs.") for entry in built_in())
-        action.complete = shtab.cmd(f"echo {names} | tr ' ' '\\n'")  # type: ignore[attr-defined]
+    elif words := _words(name, action.dest, commands):
+        action.complete = shtab.cmd(f"echo {' '.join(dict.fromkeys(words))} | tr ' ' '\\n'")  # type: ignore[attr-defined]
+
+
+def _words(name: str, dest: str, commands: Iterable[str]) -> Iterable[str]:
+    """What an argument may be that is one of a few words."""
+    if name == "JOB":
+        return (entry.path.partition(":")[0].removeprefix("jobs.") for entry in built_in())
+    if dest == "format":
+        from launcher.export.export import FORMATS  # it imports numpy
+
+        return FORMATS
+    return commands if name == "COMMAND" else ()
 
 
 def _preamble(shell: str) -> dict[str, str]:

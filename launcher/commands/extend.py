@@ -2,8 +2,9 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.errors import InputError
 from jobs.references.stores import is_url, local_path
@@ -13,7 +14,10 @@ from launcher.commands.chosen_run import chosen_run, is_config
 from launcher.commands.printer import Printer
 from launcher.config.config import Config, load_config
 from launcher.runs.find import reference
-from launcher.units import counted
+from launcher.units import counted, rows_between
+
+if TYPE_CHECKING:
+    from launcher.plan.extend import Extended
 
 
 def extend(options: argparse.Namespace, printer: Printer) -> bool:
@@ -25,20 +29,7 @@ def extend(options: argparse.Namespace, printer: Printer) -> bool:
     given = _sources(options.manifests, config.folder, named=bool(known.parts)) if options.manifests else None
     done = add(run, config, given, again=options.changed)
     is_again = options.changed and bool(done.changed)
-    if not done.new and not is_again:
-        printer.say(f"{run.path}: nothing new; the run has all {known.rows:,} samples")
-    if done.new:
-        last = done.plan.rows - 1
-        printer.say(
-            f"new: {counted(done.new, 'sample')} (rows {known.rows} to {last}) in {counted(done.shards, 'shard')}"
-        )
-    if done.changed:
-        what = "computed again" if is_again else "they stay as they were; to compute them again: --changed"
-        printer.say(f"changed: {counted(done.changed, 'sample')}; {what}")
-    if done.gone and given is None:
-        printer.say(f"gone from the manifest: {counted(done.gone, 'sample')}; what the run has of them stays")
-    if done.new or is_again:
-        printer.say(f"next: launcher rerun {reference(run)}")
+    printer.say(*_told(run, known, done, is_again=is_again, is_whole=given is None))
     printer.document(
         run=str(run.path),
         new=done.new,
@@ -51,10 +42,26 @@ def extend(options: argparse.Namespace, printer: Printer) -> bool:
     return True
 
 
+def _told(run: RunDir, known: Plan, done: "Extended", *, is_again: bool, is_whole: bool) -> Iterator[str]:
+    """What was found, and what to do next; ``is_whole``: it was looked for in all of the run's own manifest."""
+    if not done.new and not is_again:
+        yield f"{run.path}: nothing new; the run has all {known.rows:,} samples"
+    if done.new:
+        rows = rows_between(known.rows, done.plan.rows)
+        yield f"new: {counted(done.new, 'sample')} ({rows}) in {counted(done.shards, 'shard')}"
+    if done.changed:
+        what = "computed again" if is_again else "they stay as they were; to compute them again: --changed"
+        yield f"changed: {counted(done.changed, 'sample')}; {what}"
+    if done.gone and is_whole:
+        yield f"gone from the manifest: {counted(done.gone, 'sample')}; what the run has of them stays"
+    if done.new or is_again:
+        yield f"next: launcher rerun {reference(run)}"
+
+
 def _config(text: str, run: RunDir, known: Plan) -> Config:
     """The settings of the run; a config that is given may say otherwise where the samples are, and nothing else."""
     from launcher.plan.guard import deciding_differences
-    from launcher.submit.submit import current_config
+    from launcher.submit.settings import current_config
 
     if not is_config(text):
         return current_config(run, known)

@@ -22,7 +22,7 @@ from launcher.runs.find import RUNS_FOLDER, find_run, list_runs, reference
 from launcher.runs.set_aside import was_set_aside
 from launcher.runs.submissions import read_submissions
 from launcher.submit.result import gather_result
-from launcher.units import counted
+from launcher.units import counted, rows_between
 
 if TYPE_CHECKING:
     from jobs.gather.gather_report import GatherReport
@@ -160,7 +160,7 @@ def _growth_line(growth: Growth) -> str:
     """When a run was extended, and by what."""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(growth.time))
     new, changed = growth.rows - growth.rows_before, growth.changed_rows
-    added = [f"rows {growth.rows_before} to {growth.rows - 1} added"] if new else []
+    added = [f"{rows_between(growth.rows_before, growth.rows)} added"] if new else []
     again = [f"rows {changed.brief()} changed, and computed again since"] if changed else []
     return f"extended {when}: {', '.join([*added, *again])}"
 

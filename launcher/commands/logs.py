@@ -39,7 +39,7 @@ def logs(options: argparse.Namespace, printer: Printer) -> bool:
         return True
     show = _show_on_terminal if sys.stdout.isatty() else _pass_on
     is_empty = not show(_with_headings(found, several=len(choice.paths()) > 1))
-    if is_empty:
+    if is_empty and options.tail != 0:
         print(f"{run.path}: {_why_empty(run, plan, options, rows)}", file=sys.stderr)
     return True
 

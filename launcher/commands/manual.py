@@ -44,9 +44,10 @@ def _write(folder: Path, pages: dict[str, str], printer: Printer) -> bool:
     paths = [folder / f"{name}.1" for name in pages]
     for path, page in zip(paths, pages.values(), strict=True):
         write_bytes(path, page.encode())
-    printer.say(
-        f"written: {len(paths)} pages to {folder}; read them: man {_NAME} (if not found: man -M {folder.parent})"
-    )
+    how = f"man -l {folder / _NAME}.1 (by name, man finds them in a folder that is called man1)"
+    if folder.name == "man1":
+        how = f"man {_NAME} (if not found: man -M {folder.parent.absolute()} {_NAME})"
+    printer.say(f"written: {len(paths)} pages to {folder}; read them: {how}")
     printer.document(files=list(map(str, paths)))
     return True
 

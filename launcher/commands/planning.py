@@ -8,10 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.errors import LauncherError
+from jobs.storage.rundir import RunDir
 from launcher.commands.printer import Printer
 from launcher.commands.targets import Target, load_target, swept, way_of
 from launcher.config.config import Config
-from launcher.executors import choose_executor
+from launcher.executors import Executor, choose_executor
 from launcher.runs.find import reference
 from launcher.runs.index import note
 from launcher.units import counted
@@ -38,9 +40,7 @@ def plan(options: argparse.Namespace, printer: Printer) -> bool:
         told.update(dict.fromkeys(lines))
         documents.append({**document, "values": list(target.values)})
     name = str(documents[0]["sweep"])
-    printer.say(
-        f"next: launcher submit {name}, or launcher run {name}; all {len(targets)} together: launcher status {name}"
-    )
+    printer.say(_next_of_sweep(RunDir(Path(documents[0]["run"]).with_name(name)), len(targets)))
     printer.document(sweep=name, runs=documents)
     return True
 
@@ -52,12 +52,12 @@ def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> "tup
     from launcher.submit.submit import write_planned
 
     config = load_target(target, printer)
-    planned = make_plan(config, way_of(options))
+    executor, resources = choose_executor(config.executor), list[str]()
+    # Before anything is written: a scheduler's commands may be here, and no cluster.
+    planned = make_plan(config, way_of(options), lambda: resources.extend(executor.describe(config)))
     note(planned.run)
     settings = [] if planned.is_new else _other_settings(planned, config)  # before the newest ones are written
-    executor = choose_executor(config.executor)
-    resources, remarks = executor.describe(config), executor.remarks(config)
-    remarks = [*remarks, *doubts(config.notify, planned.run.path)]
+    remarks = [*executor.remarks(config), *doubts(config.notify, planned.run.path)]
     # A template's comments may be in any encoding.
     scripts = {
         path: path.read_bytes().decode(errors="surrogateescape")
@@ -66,10 +66,20 @@ def _plan(target: Target, options: argparse.Namespace, printer: Printer) -> "tup
     if options.script and not options.json:  # before the check: whoever looks at it may do so because it is refused
         for text in scripts.values():
             print(text, flush=True)
-    opinion = executor.scripts.check(next(iter(scripts))) if executor.scripts and scripts else None
+    opinion = _opinion(executor, next(iter(scripts), None), remarks)
     found = _Found(planned, config, executor.name, resources, remarks, scripts)
     state, following = _planned(planned, settings), _next(planned, target if settings else None)
     return found.lines(state, *([opinion] if opinion else []), following), found.document()
+
+
+def _opinion(executor: Executor, script: Path | None, remarks: Sequence[str]) -> str | None:
+    """What the scheduler says of a script; where it refuses it, the remarks are told too: one of them may be why."""
+    try:
+        return executor.scripts.check(script) if executor.scripts and script else None
+    except LauncherError as error:
+        for remark in remarks:
+            error.add_note(remark)
+        raise
 
 
 @dataclass(frozen=True)
@@ -153,7 +163,7 @@ def _other_settings(planned: "Planned", config: Config) -> list[str]:
     """What decides nothing of the result, and is another than the run goes on with by its name: ``node.workers: 4 -> 2``."""
     from launcher.config.differences import differences
     from launcher.plan.guard import deciding_differences
-    from launcher.submit.submit import current_config
+    from launcher.submit.settings import current_config
 
     known, now = current_config(planned.run, planned.plan).to_mapping(), config.to_mapping()
     deciding = deciding_differences(known, now)
@@ -178,6 +188,15 @@ def _next(planned: "Planned", target: Target | None) -> str:
     if target:
         name = shlex.join([target.text, *(word for text in target.overrides for word in ("--set", text))])
     return f"next: launcher submit {name}, or launcher run {name}"
+
+
+def _next_of_sweep(namesake: RunDir, count: int) -> str:
+    """``namesake`` would be a run that is called as the sweep: commands take the name for that."""
+    name = namesake.name
+    if namesake.plan.is_file():
+        how = "the same command with run or submit in the place of plan"
+        return f"next: {how} ({name} alone is another run); all {count} together: launcher list --sweep {name}"
+    return f"next: launcher submit {name}, or launcher run {name}; all {count} together: launcher status {name}"
 
 
 def _sizes(sizes: Sequence[int]) -> str:

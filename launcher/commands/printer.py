@@ -25,6 +25,15 @@ class Printer:
         """Where messages and progress go."""
         return sys.stderr if self.as_json else sys.stdout
 
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal that messages go to; None where they go into a pipe or a file."""
+        if not self.stream.isatty():
+            return None
+        from shutil import get_terminal_size  # it imports every way to compress
+
+        return get_terminal_size().columns
+
     def say(self, *lines: str) -> None:
         print("\n".join(map(visible, lines)), file=self.stream, flush=True)
 

@@ -71,7 +71,7 @@ def _say(found: list[Status], shards: list[list[ShardRow] | None], printer: Prin
     from launcher.status.progress import status_lines
 
     for number, (one, rows) in enumerate(zip(found, shards, strict=True)):
-        printer.say(*([""] if number else []), *status_lines(one, rows))
+        printer.say(*([""] if number else []), *status_lines(one, rows, width=printer.width))
 
 
 def _write_csv(found: list[Status], shards: list[list[ShardRow] | None], printer: Printer) -> None:

@@ -82,7 +82,18 @@ def swept(texts: Sequence[str], overrides: Sequence[str], sweeps: Sequence[str])
         raise InputError(
             f"{texts[0]}: the runs of a sweep have a result each, and output.path is one place: leave it out"
         )
+    _check_jobs(configs)
     return targets
+
+
+def _check_jobs(configs: Sequence[Config]) -> None:
+    """A value that a Job refuses is told before any run of the sweep is planned."""
+    from launcher.plan.config_check import job_problems
+
+    for config in configs:
+        _, problems = job_problems(config.job_spec, config.node.workers)
+        if problems:
+            raise InputError(config.origins.report(problems))
 
 
 def _meant(text: str, overrides: tuple[str, ...]) -> list[Target]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def try_samples(options: argparse.Namespace, printer: Printer) -> bool:
-    from launcher.submit.submit import current_config
+    from launcher.submit.settings import current_config
     from launcher.tryout.tryout import Chosen, try_config, try_run
 
     chosen = Chosen(options.samples, options.shard, options.row)

@@ -48,6 +48,13 @@ for _tag, _pattern, _first in _VALUES:
     CoreResolver.add_implicit_resolver_base(_tag, re.compile(_pattern), list(_first))
 
 
+_HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+
+def _joined(halves: re.Match[str]) -> str:
+    return halves[0].encode("utf-16", "surrogatepass").decode("utf-16")
+
+
 class _CoreConstructor(SafeConstructor):
     """Makes plain data; numbers without the further forms of version 1.1."""
 
@@ -60,10 +67,19 @@ class _CoreConstructor(SafeConstructor):
             raise ConstructorError(None, None, f"more than {MOST_VALUES:,} values", node.start_mark)
         return super().flatten_mapping(node)
 
+    def construct_scalar(self, node: ScalarNode) -> Any:
+        """JSON writes what is beyond 16 bits as two halves, and is YAML."""
+        value = super().construct_scalar(node)
+        return _HALVES.sub(_joined, value) if isinstance(value, str) else value
+
     def construct_yaml_int(self, node: ScalarNode) -> int:
         text = str(self.construct_scalar(node))
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-        return int(text, base)
+        try:
+            return int(text, base)
+        except ValueError:
+            problem = "a number of over 4,300 digits; write it in quotes" if text.isdecimal() else "not a whole number"
+            raise ConstructorError(None, None, problem, node.start_mark) from None
 
     def construct_yaml_float(self, node: ScalarNode) -> float:
         text = str(self.construct_scalar(node)).lower()

@@ -17,9 +17,6 @@ def doubt(text: str) -> str | None:
         before = "true" if text.lower() in ("yes", "on") else "false"
         return f"{text} is text, as YAML 1.2 has it, and was {before}: write that, or '{text}'"
     if _TEXT.fullmatch(text):
-        return f"{text} is a number, as YAML 1.2 has it, and was text: write '{text}', or {_number(text)}"
+        number = int(text, 8) if "o" in text else int(text) if text.lstrip("+-").isdecimal() else float(text)
+        return f"{text} is a number, as YAML 1.2 has it, and was text: write '{text}', or {number}"
     return None
-
-
-def _number(text: str) -> float | int:
-    return int(text, 8) if "o" in text else int(text) if text.lstrip("+-").isdecimal() else float(text)

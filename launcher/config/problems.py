@@ -101,13 +101,14 @@ def _check_data(section: Any) -> tuple[Any, list[Problem]]:
         _, wrong = check_fields(RunManifest, named)
         problems += [(("data", "manifest", *path), message) for path, message in wrong]
         return ({**section, "manifest": "-"} if wrong else section), problems
+    section = dict(section)
     for name, sources in named.items() if isinstance(named, dict) else ():
         try:
             check_manifest_name(name)
             check_sources(sources)
         except ValueError as error:
             problems.append((("data", "manifest", name), str(error)))
-            section = {**section, "manifest": "-"}
+            section["manifest"] = {**section["manifest"], name: "-"}
     return section, problems
 
 
@@ -179,6 +180,8 @@ def worded_value(details: ErrorDetails) -> str:
         return f"must be a mapping, lines of `key: value` below it, not {shown(value)}"
     if kind == "string_type" and not isinstance(value, dict | list | None):
         return f"must be text, not {shown(value)}: write it in quotes"
+    if kind == "string_type":
+        return f"must be text, not {shown(value)}; text with ': ' in it, or that begins with [ or {{, has quotes of its own"
     if kind == "string_too_short":
         return "must not be empty"
     if kind == "missing":

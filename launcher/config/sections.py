@@ -16,6 +16,7 @@ from launcher.config.values import (
     Count,
     Devices,
     Duration,
+    Factor,
     FailureLimit,
     FileSize,
     Gpus,
@@ -46,7 +47,15 @@ def _finalize(value: Any) -> dict[str, Any] | str:
 class Section(BaseModel):
     """Base of all sections: frozen, strict about types, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=False)
+    # Infinite numbers are for params alone; to_mapping would have null for them.
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",
+        populate_by_name=False,
+    )
 
 
 class JobSection(Section):
@@ -210,11 +219,11 @@ class RetrySection(Section):
     """What the finalize job may do: attempts per shard in all, the growth of memory and time."""
 
     attempts: Count = Field(default=RetrySettings.attempts, description="attempts at a shard in all")
-    memory_factor: Annotated[float, Field(ge=1)] = Field(
+    memory_factor: Factor = Field(
         default=RetrySettings.memory_factor, description="growth of memory after OUT_OF_MEMORY"
     )
     max_memory: Size = Field(default=None, description="limit of that growth")
-    time_factor: Annotated[float, Field(ge=1)] = Field(
+    time_factor: Factor = Field(
         default=RetrySettings.time_factor, description="growth of the time limit after TIMEOUT without progress"
     )
     max_time: Duration = Field(default=None, description="limit of that growth")

@@ -4,7 +4,7 @@ They hold bytes and seconds, and the defaults of their sections.
 """
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.storage.submission import NodeSettings, Resources
 from launcher.units import parse_memory, parse_time
@@ -30,6 +30,12 @@ def node_settings(config: "Config") -> NodeSettings:
     values = {field.name: getattr(config.node, field.name) for field in fields(NodeSettings)}
     memory = config.node.memory
     return NodeSettings(**{**values, "memory": None if memory is None else parse_memory(memory)})
+
+
+def result_settings(config: "Config") -> dict[str, Any]:
+    """Where the result goes, and in which form: fields of Resources."""
+    form = config.result_form
+    return {"output": str(config.output_path) if config.output_path else None, **vars(form)}
 
 
 def retry_settings(resources: Resources) -> RetrySettings:

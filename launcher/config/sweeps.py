@@ -46,14 +46,11 @@ def variants(name: str, sweeps: Sequence[str]) -> list[Variant]:
     axes = [_axis(text) for text in sweeps]
     if repeated := [axis.key for axis in axes if [other.key for other in axes].count(axis.key) > 1]:
         raise InputError(f"--sweep {repeated[0]}: is given twice; give all its values together, with commas")
-    return [_variant(name, axes, places) for places in _combinations(axes)]
-
-
-def _combinations(axes: Sequence[_Axis]) -> list[tuple[int, ...]]:
-    found = list(itertools.islice(itertools.product(*(range(len(axis.values)) for axis in axes)), _MOST_RUNS + 1))
+    combinations = itertools.product(*(range(len(axis.values)) for axis in axes))
+    found = list(itertools.islice(combinations, _MOST_RUNS + 1))
     if len(found) > _MOST_RUNS:
         raise InputError(f"--sweep: more than {_MOST_RUNS:,} runs; sweep fewer values at a time")
-    return found
+    return [_variant(name, axes, places) for places in found]
 
 
 def _variant(name: str, axes: Sequence[_Axis], places: Sequence[int]) -> Variant:

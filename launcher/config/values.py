@@ -73,7 +73,9 @@ def _check_output(value: str) -> str:
     segments = rest.split("/")
     if len(segments) < 2 or {"", ".", ".."} & {*segments} or re.search(r"[?#\s]", rest):
         raise ValueError(
-            f"must name an object, such as {scheme}://bucket/folder/result.h5 (no spaces, ? and #), not {value!r}"
+            # What stands behind may be a signature.
+            f"must name an object, such as {scheme}://bucket/folder/result.h5 (no spaces, ? and #), not "
+            f"{re.split('[?#]', value)[0]!r}{' with what follows it' if re.search('[?#]', value) else ''}"
         )
     return value
 
@@ -147,7 +149,8 @@ Duration: TypeAlias = Annotated[str | None, _spelled(parse_time, format_time), _
 RunName: TypeAlias = Annotated[str, AfterValidator(_check_run_name), WithJsonSchema(_matched(_RUN_NAME))]
 JobClass: TypeAlias = Annotated[str, AfterValidator(_check_class)]
 Names: TypeAlias = str | tuple[str, ...]
-Count: TypeAlias = Annotated[int, Field(ge=1)]
+# More is a slip, and what is beyond 64 bits would end array tasks.
+Count: TypeAlias = Annotated[int, Field(ge=1, le=10**12)]
 # Processes of one machine: more than this is a slip, and would be prepared one by one before anybody said so.
 _MOST_PROCESSES = 10_000
 Column: TypeAlias = Annotated[str, Field(min_length=1)]
@@ -185,6 +188,7 @@ Params: TypeAlias = Annotated[
     BeforeValidator(lambda value: {} if value is None else value),
     WithJsonSchema({"type": ["object", "null"]}),
 ]
+Factor: TypeAlias = Annotated[float, Field(ge=1, le=1000)]
 FailureLimit: TypeAlias = Annotated[
     float | int,
     _valid_if(

@@ -5,6 +5,7 @@ as they are written where they would not print back so (``0012``, ``1.10``). Rep
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ruamel.yaml import YAML
 from ruamel.yaml.composer import ComposerError, MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -28,6 +30,8 @@ _AS_WRITTEN: KeyPath = ("slurm",)
 _PARAMS: KeyPath = ("job", "params")
 # Text that may stand without quotes.
 _PLAIN = re.compile(r"[\w./~*-][\w ./~*:-]*", re.ASCII)
+# Within quotes JSON leaves them as they are; YAML ends a line there, or refuses them.
+_UNSAID = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def parse_document(text: str, name: str) -> Document:
     """Parses the text of the file ``name``. Raises InputError, with its line, where it is no YAML mapping."""
     yaml = core_yaml()
     try:
-        root = yaml.compose(text)
+        root = _composed(yaml, text)
         if root is None:
             return Document({})
         if not isinstance(root, MappingNode):
@@ -81,6 +85,13 @@ def parse_document(text: str, name: str) -> Document:
         raise InputError(f"{name}:{line}: not valid YAML: control character {chr(error.character)!r}") from None
     except ValueError as error:  # an explicit tag, such as `!!int x`
         raise InputError(f"{name}: not valid YAML: {error}") from None
+
+
+def _composed(yaml: YAML, text: str) -> Any:
+    """The nodes of a text. U+0085, which ends a line in version 1.1 alone, would become a space."""
+    if (at := text.find("\x85")) >= 0:
+        raise ReaderError("", at, 0x85, "unicode", "special characters are not allowed")
+    return yaml.compose(text)
 
 
 def _unique(keys: Iterator[tuple[KeyPath, int]], name: str) -> dict[KeyPath, int]:
@@ -181,7 +192,11 @@ def parse_value(text: str, path: KeyPath = ()) -> Any:
     """The YAML value of a key, such as the right side of ``--set``. Raises ValueError where it is none."""
     yaml = core_yaml()
     try:
-        node = yaml.compose(text)
+        node = _composed(yaml, text)
+        if not _is_whole(node, text):
+            raise ValueError(
+                "not all of it is a value: write text with such signs in quotes, a list as [a, b], a mapping as {a: b}"
+            )
         if node is None:
             return None
         for _ in _places(node, path):
@@ -193,10 +208,31 @@ def parse_value(text: str, path: KeyPath = ()) -> Any:
         raise ValueError(f"not a YAML value: {getattr(error, 'problem', None) or error}") from None
 
 
+def _is_whole(node: Node | None, text: str) -> bool:
+    """Whether a node is all of a text, as it stands there: no comment, anchor or block, and no lines that become one."""
+    written = text.strip()
+    if isinstance(node, ScalarNode) and not node.style:
+        return str(node.value) == written
+    rest = text[node.end_mark.index :] if node else ""
+    return not rest.strip() and (not written or written[0] in "'\"[{")
+
+
 def value_text(value: Any) -> str:
     """A value on one line, as in a config or after ``--set``: text without quotes where that reads back as the same."""
     if isinstance(value, str) and _PLAIN.fullmatch(value) and not doubt(value):
         with suppress(ValueError):
             if parse_value(value) == value:
                 return value
-    return json.dumps(value, ensure_ascii=False)
+    return _flow(value)
+
+
+def _flow(value: Any) -> str:
+    """JSON, which YAML reads as the same but for what it has other words for, or takes for a line break."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_flow(key)}: {_flow(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_flow, value))}]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value).replace("inf", ".inf").replace("nan", ".nan")
+    text = json.dumps(value, ensure_ascii=False)
+    return _UNSAID.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -79,7 +79,8 @@ def _refuse(run: RunDir, places: list[ResultPlace]) -> None:
     """Raises RunError where somebody else's object is in the place of a result, before it is made."""
     for place in places:
         with _asking(run):
-            if found := objection_to_folder(place.url, place.delivered) if place.is_folder else objection(place.url):
+            tell = objection_to_folder if place.is_folder else objection
+            if found := tell(place.url, place.delivered):
                 raise RunError(found)
 
 
@@ -89,11 +90,13 @@ def _deliver(place: ResultPlace, report: GatherReport, tick: Tick) -> GatherRepo
         if not report.complete and _is_complete(place):
             raise IncompleteError(f"{place.url}: is complete, and stays; for a result of the rest move that away first")
         files = _files(place)
+        if place.is_folder or not (place.delivered and place.delivered.has(place.url)):
+            _note_names(place, files)
         if place.is_folder:
-            _begin_folder(place, files)
+            remove([url for url, path in files.items() if path.name == RESULT])
         with telling(f"writing {place.url}"):
             sent = [send(path, url, tick) for url, path in files.items()]
-    record = Delivered(place.url, report.seal or "", tuple(sent))
+    record = Delivered(place.url, report.seal or "", tuple(sent), format=place.format)
     _remove_replaced(place.delivered, record)
     record.write(place.run, place.part.name)
     return replace(report, url=place.url)
@@ -115,12 +118,11 @@ def _files(place: ResultPlace) -> dict[str, Path]:
     return {f"{folder}/{path.name}": path for path in paths}
 
 
-def _begin_folder(place: ResultPlace, files: Mapping[str, Path]) -> None:
-    """Notes what is to be there, so that it is known as the run's own; from here on nothing says that the folder is whole."""
+def _note_names(place: ResultPlace, files: Mapping[str, Path]) -> None:
+    """Notes what is to be there, so that it is known as the run's own; from here on nothing says that all of it is."""
     known = {file.url: file for file in place.delivered.files} if place.delivered else {}
     known |= {url: SentFile(url, path.stat().st_size, "") for url, path in files.items()}
-    Delivered(place.url, "", tuple(known.values())).write(place.run, place.part.name)
-    remove([url for url, path in files.items() if path.name == RESULT])
+    Delivered(place.url, "", tuple(known.values()), format=place.format).write(place.run, place.part.name)
 
 
 def _remove_replaced(before: Delivered | None, now: Delivered) -> None:

@@ -14,19 +14,24 @@ def problem(store: str, run: RunDir, manifest: str | None, *, is_folder: bool) -
     try:
         check_url(url)
         try_writing(f"{url}.try")
-        return objection_to_folder(url, Delivered.read(run, manifest)) if is_folder else objection(url)
+        own = Delivered.read(run, manifest)
+        return objection_to_folder(url, own) if is_folder else objection(url, own)
     except InputError as error:
         return str(error)
     except OSError as error:
         return explained(error)
 
 
-def objection(url: str) -> str | None:
-    """What speaks against a result being there; None where nothing does. Raises OSError where the store does not tell."""
+def objection(url: str, own: Delivered | None) -> str | None:
+    """What speaks against a result being there; None where nothing does. Raises OSError where the store does not tell.
+
+    ``own``: what the run has put there. A result of another run may be all that there is of that.
+    """
     head = _head(url)
-    if head is None or seal_in(head) is not None:
+    if head is None or (own and own.has(url)):
         return None
-    return f"{url}: is there and is no result, so it is not replaced; move it away, or change output.path"
+    what = "is no result" if seal_in(head) is None else "is not of this run"
+    return f"{url}: is there and {what}, so it is not replaced; move it away, or change output.path"
 
 
 def objection_to_folder(url: str, own: Delivered | None) -> str | None:

@@ -159,7 +159,7 @@ class ChainDocument(TypedDict):
     blocked_by: NotRequired[str]
     waits: NotRequired[WaitsDocument]
     outdated: NotRequired[str]
-    """the run before was computed again"""
+    """a run before was computed again"""
 
 
 class FinalizerDocument(TypedDict):

@@ -60,6 +60,7 @@ class StopRequests:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: object) -> None:
+        # Python calls it in the main thread, between two steps of what reads these: nothing is locked, and nothing done here.
         self.count += 1
         self.is_asked |= number != self.LAUNCHER_DIED
 

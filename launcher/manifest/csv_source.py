@@ -48,6 +48,8 @@ class CsvSource(TextSource):
         rows = 0
         with self._open() as reader:
             names = plain_schema(reader.schema, self.name).names
+            if names[0].lower() == "sep=":
+                raise InputError(f"{self.name}:1: is a line for spreadsheets (sep=), and not the header; remove it")
             kinds = {name: Kinds() for name in names}
             for batch in reader:
                 for name in names:

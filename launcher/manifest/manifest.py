@@ -11,6 +11,7 @@ lacks one), ids are unique within each, and the metadata has ``"parts": [[name, 
 import json
 import os
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, islice
@@ -95,6 +96,8 @@ def build_manifest(
     groups = {
         name: [source for entry in group for source in _open(entry, start, wanted)] for name, group in named.items()
     }
+    for group in groups.values():
+        _refuse_twice([source.location for source in group])
     opened = list(chain.from_iterable(groups.values()))
     if id_column is None and all(source.has_ids for source in opened):
         id_column = "id"
@@ -130,6 +133,14 @@ def _open(entry: str | Source, folder: Path, wanted: Collection[str | None]) -> 
         return
     for name in written_out(entry, folder):
         yield open_source(name, folder, wanted)
+
+
+def _refuse_twice(places: Sequence[str]) -> None:
+    """Without ids nothing else would tell that each of its samples is there twice."""
+    if twice := next((place for place, count in Counter(places).items() if count > 1), None):
+        raise InputError(
+            f"{twice}: is there twice among the sources of one manifest, and so is each of its samples (data.manifest)"
+        )
 
 
 def _parts(members: Mapping[str, Sequence[Scan]]) -> Iterator[Part]:

@@ -12,15 +12,22 @@ from launcher.manifest.sources import LocalSource, ParquetSource, display, state
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """The .parquet files right in a folder, sorted; those that begin with a dot or _ are notes of who wrote it."""
-    return sorted(path for path in folder.glob("[!._]*.parquet") if path.is_file())
+    """The .parquet files right in a folder, sorted; those that begin with a dot or _ are notes of who wrote it.
+
+    A link to nothing is one, so that it is not lost without a word.
+    """
+    return sorted(path for path in folder.iterdir() if _is_parquet(path) and not path.name.startswith((".", "_")))
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet" and not path.is_dir()
 
 
 class ParquetFolder(LocalSource):
     """A folder of .parquet files with the same columns, in the order of their names."""
 
     def scan(self) -> Scan:
-        if deeper := next(self.path.glob("*/**/*.parquet"), None):
+        if deeper := next(filter(_is_parquet, self.path.glob("*/**/*")), None):
             raise InputError(
                 f"{self.name}: has folders of Parquet files too ({display(deeper.parent)}); name each folder, as a list"
             )

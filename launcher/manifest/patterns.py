@@ -6,8 +6,10 @@ every path through the link, 40 times, and with two such links the walk does not
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from jobs.errors import InputError
 
 _DEEP = "**"
 
@@ -20,6 +22,7 @@ def matching_files(pattern: str, folder: Path) -> Iterator[str]:
 def _matches(pattern: str, folder: str) -> Iterator[str]:
     parts = pattern.split("/")
     if _DEEP not in parts:
+        _check_folders(parts, folder)
         yield from glob.iglob(pattern, root_dir=folder)
         return
     at = parts.index(_DEEP)
@@ -27,6 +30,22 @@ def _matches(pattern: str, folder: str) -> Iterator[str]:
     for base in _bases("/".join(parts[:at]), pattern, folder):
         for below in _folders(base, os.path.join(folder, base)):
             yield from (os.path.join(below, match) for match in _matches(rest, os.path.join(folder, below)))
+
+
+def _check_folders(parts: Sequence[str], folder: str) -> None:
+    """Raises InputError for one on the way that may not be entered, or not be listed where names are to be matched."""
+    for depth in range(1, len(parts)):
+        head, needed = "/".join(parts[:depth]), os.X_OK | (os.R_OK if glob.has_magic(parts[depth]) else 0)
+        for place in glob.iglob(f"{head}/", root_dir=folder) if head else ():
+            if not os.access(path := os.path.join(folder, place), needed):
+                raise _not_for_us(path)
+
+
+def _not_for_us(path: str) -> InputError:
+    return InputError(
+        f"{path}: this folder may not be read, and what matches in it would be left out; mend its permissions (chmod), or "
+        "name the folders that are wanted, as a list (data.manifest)"
+    )
 
 
 def _bases(head: str, pattern: str, folder: str) -> Iterator[str]:
@@ -53,9 +72,11 @@ def _lies_in(path: str, folder: str) -> bool:
 
 
 def _entries(path: str) -> list[os.DirEntry[str]]:
-    """Folders in a folder; none where it cannot be read, as glob has it."""
+    """Folders in a folder; none where it is gone. Raises InputError where it may not be read."""
     try:
         with os.scandir(path) as found:
             return [entry for entry in found if entry.is_dir() and not entry.name.startswith(".")]
+    except PermissionError:
+        raise _not_for_us(path) from None
     except OSError:
         return []

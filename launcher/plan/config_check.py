@@ -1,8 +1,6 @@
 """What is wrong with a config that only trying shows: its Job, the columns that the Job needs, the place of the result."""
 
-import contextlib
 import inspect
-import sys
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -11,12 +9,15 @@ from jobs.errors import InputError
 from jobs.gather.objection import objection
 from jobs.job import Job, has_reduce, job_class, make_job, needed_columns, takes_samples
 from jobs.job_check import check_work
+from jobs.machine import streams
 from jobs.nearest import did_you_mean, nearest
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
+from jobs.storage.upstreams import Upstream
 from launcher.catalogue.param_types import check_params
 from launcher.config.config import Config
 from launcher.config.origins import Problem
+from launcher.manifest.manifest import ManifestInfo
 from launcher.patience import telling
 
 
@@ -25,7 +26,7 @@ def job_problems(job: JobSpec, workers: int) -> tuple[Collection[str], list[Prob
 
     ``workers``: pool workers of a process. What its module prints goes to stderr.
     """
-    with contextlib.redirect_stdout(sys.stderr), telling(f"importing {job.path}"):
+    with streams.kept_clear(), telling(f"importing {job.path}"):
         try:
             cls = job_class(job)
             problems = check_params(cls, job.path, job.params) or _loading_problems(cls, workers)
@@ -45,17 +46,27 @@ def _loading_problems(cls: type[Job], workers: int) -> list[Problem]:
     return [(("node", "workers"), why)]
 
 
-def column_problems(needed: Collection[str], columns: Sequence[str], job: JobSpec) -> list[Problem]:
+def column_problems(needed: Collection[str], manifest: ManifestInfo, job: JobSpec) -> list[Problem]:
     """What a Job needs and the manifest lacks, with the parameter that names it, where one does."""
+    upstream = manifest.upstream
+    columns = [*manifest.columns, *(upstream.outputs if upstream else ())]
     return [
         (
             ("job", "params", *[key for key, value in job.params.items() if value == name][:1]),
             f"{job.path} needs the column {name!r}, which the manifest lacks{did_you_mean(nearest(name, columns))}; "
-            f"its columns: {', '.join(columns)}",
+            f"its columns: {', '.join(columns)}{_as_output(name, upstream)}",
         )
         for name in needed
         if name not in columns
     ]
+
+
+def _as_output(name: str, upstream: Upstream | None) -> str:
+    """What to say where it may be what another run has computed, which is a column only where the config says so."""
+    if upstream is None:
+        return ""
+    outputs = ", ".join([*upstream.outputs, name])
+    return f"; where it is an output of {upstream.name}, say so: data.manifest.outputs: [{outputs}]"
 
 
 def _placed(message: str, job: JobSpec) -> Problem:

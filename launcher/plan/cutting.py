@@ -92,6 +92,8 @@ def _cut(plan: Plan, rows: Spans, count: int) -> list[Range]:
     """At most ``count`` ranges of equal weight, but for a unit; a shard is not cut where there are as many as ranges."""
     pieces = list(_pieces(plan, rows))
     shards = _whole_shards(pieces)
+    if len(shards) == count:
+        return [(shard.start, shard.stop) for shard in shards]
     return list(_even(shards if len(shards) >= count else pieces, count))
 
 

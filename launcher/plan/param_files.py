@@ -5,6 +5,7 @@ same size and time is taken for the same; of one that is not, the content decide
 """
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO
 import xxhash
 
 from jobs.job import Job
+from jobs.parameters import named_parameters
 from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
 from launcher.patience import telling
@@ -25,14 +27,26 @@ _WAY = "blocks"
 
 
 def describe_files(cls: type[Job], job: JobSpec) -> dict[str, dict[str, Any]]:
-    """Parameter -> path, stamp and hash of the file or folder it names; a value that is no path of one is left out."""
-    named = {name: job.params.get(name) for name in cls.param_files}
-    paths = {name: _place(job, value) for name, value in named.items() if isinstance(value, str)}
+    """Parameter -> path, stamp and hash of the file or folder that it names, or its default does; other values are left out.
+
+    Of several in a list or a mapping each by itself, as ``models.0``.
+    """
+    defaults = {name: one.default for name, one in named_parameters(cls).items()}
+    named = (_texts(name, job.params.get(name, defaults.get(name))) for name in cls.param_files)
+    paths = {name: _place(job, text) for name, text in itertools.chain.from_iterable(named)}
     return {
         name: {"path": path, "stamp": _stamp(Path(path)), "hash": _hash(Path(path), _WAY), "way": _WAY}
         for name, path in paths.items()
         if os.path.exists(path)
     }
+
+
+def _texts(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str | Path):
+        yield name, os.fspath(value)
+    elif isinstance(value, list | tuple | dict):
+        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _texts(f"{name}.{key}", one)
 
 
 def _place(job: JobSpec, value: str) -> str:

@@ -10,7 +10,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,7 +44,7 @@ from launcher.plan.new_plan import (
 )
 from launcher.plan.replacement import beside, has_results, refuse_while_it_goes_on, replace_run
 from launcher.plan.runs_folder import check_runs_folder, made_for_good, name_problems
-from launcher.plan.upstream import look_upstream, told, upstream_problems, with_upstream
+from launcher.plan.upstream import circles, look_upstream, told, upstream_problems, with_upstream
 from launcher.runs.find import reference
 
 
@@ -58,14 +58,18 @@ class Planned:
     notes: tuple[str, ...] = ()
 
 
-def make_plan(config: Config, way: Way = Way.REFUSE) -> Planned:
-    """Plans the run of a config, or checks that it was planned from the same. Raises InputError for all that is wrong."""
+def make_plan(config: Config, way: Way = Way.REFUSE, checked: Callable[[], object] = lambda: None) -> Planned:
+    """Plans the run of a config, or checks that it was planned from the same. Raises InputError for all that is wrong.
+
+    ``checked`` is called once the config is known to be right, before anything is written: it may refuse, too.
+    """
     run = RunDir(config.run_folder)
     job = config.job_spec
     needed, problems = job_problems(job, config.node.workers)
     problems = problems or fold_problems(config, job)
     if problems := [*problems, *name_problems(config), *output_problems(config), *upstream_problems(config)]:
         raise InputError(config.origins.report(problems))
+    checked()
     was_planned = has_content(run.plan)
     if not was_planned and (plan := _plan_anew(run, config, job, needed)):
         return Planned(run, plan, is_new=True, notes=told(Upstream.of(plan)))
@@ -86,6 +90,8 @@ def go_on(run: RunDir, known: Plan, config: Config, way: Way = Way.REFUSE) -> Pl
             f"{job.folder}: the folder that {run.path} was planned from is gone, where its Job works; "
             "if it was moved: launcher run CONFIG, with the config where it is now"
         )
+    if problems := circles(config):
+        raise InputError(config.origins.report(problems))
     if config.data.of_run:  # its samples are those of another run, which may be other ones by now
         known, changes = compared(run, known, config, job)
     else:
@@ -210,8 +216,7 @@ def _plan_anew(run: RunDir, config: Config, job: JobSpec, needed: Collection[str
         try:
             check_runs_folder(run.path)
             manifest = build(config, temporary)
-            columns = [*manifest.columns, *(manifest.upstream.outputs if manifest.upstream else ())]
-            if problems := column_problems(needed, columns, job):
+            if problems := column_problems(needed, manifest, job):
                 raise InputError(config.origins.report(problems))
             plan = new_plan(config, job, manifest, temporary)
             data = plan.encode()

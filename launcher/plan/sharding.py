@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.errors import InputError
-from jobs.storage.shard_table import Shard
+from jobs.storage.shard_table import Shard, no_shard
 from launcher.plan.cutting import share_out
 
 # Boundaries of large shards lie on multiples of this many rows: a shard's part of the result then starts on a
@@ -198,6 +198,6 @@ def parse_ranges(text: str, total: int) -> tuple[int, ...]:
         if last < first:
             raise InputError(f"shards {text!r}: {item.strip()} goes backwards; write {last}-{first}")
         if last >= total:
-            raise InputError(f"shards {text!r}: there is no shard {last}; the run has shards 0-{total - 1}")
+            raise InputError(f"shards {text!r}: {no_shard(last, total)}")
         numbers.update(range(first, last + 1))
     return tuple(sorted(numbers))

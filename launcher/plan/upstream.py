@@ -1,6 +1,6 @@
 """The upstream of a config: the run whose samples it has, as a manifest; and the runs that it comes after, without circles."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -32,21 +32,35 @@ _KEY = ("data", "manifest")
 
 def upstream_problems(config: Config) -> list[Problem]:
     """Of the runs that a config names: which are not planned, and which wait for this one in their turn."""
+    return _problems(config, lambda path: _absence(config, path) or _circle(config, path))
+
+
+def circles(config: Config) -> list[Problem]:
+    """Of these alone the latter; one that is gone by now status tells."""
+    return _problems(config, lambda path: _circle(config, path))
+
+
+def _problems(config: Config, problem_of: Callable[[Path], str | None]) -> list[Problem]:
     try:
         paths = upstream_paths(config)
     except InputError as error:
         return [(("after",), str(error))]
-    found = (_problem(config, path) for path in paths)
     keys = [("data", "manifest", "run") if config.data.of_run and at == 0 else ("after",) for at in range(len(paths))]
-    return [(key, problem) for key, problem in zip(keys, found, strict=True) if problem]
+    return [(key, problem) for key, path in zip(keys, paths, strict=True) if (problem := problem_of(path))]
 
 
-def _problem(config: Config, path: Path) -> str | None:
+def _absence(config: Config, path: Path) -> str | None:
+    if path == config.run_folder or is_file(RunDir(path).plan):
+        return None
+    return (
+        f"there is no run {path}; plan it first, or submit all of them: launcher submit ITS-CONFIG {config.path.name}"
+    )
+
+
+def _circle(config: Config, path: Path) -> str | None:
     run = RunDir(path)
     if path == config.run_folder:
         return "is this run itself"
-    if not is_file(run.plan):
-        return f"there is no run {path}; plan it first, or submit all of them: launcher submit ITS-CONFIG {config.path.name}"
     if circle := _way(run, config.run_folder, set()):
         return f"the runs come after each other in a circle: {' after '.join([config.name, *circle])}"
     return None

@@ -128,7 +128,7 @@ def _is_same(value: Any, back: Any) -> bool:
 def function_name(function: object) -> str:
     """Raises InputError for what has no name by which another process could have it."""
     if not isinstance(function, FunctionType):
-        raise InputError(f"function: {a_type(function)} is not valid; valid: a function that is written with def")
+        raise InputError(f"function: {a_type(function)} is not valid; write a function with def, which may call it")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InputError(f"function: {function.__name__} returns a generator, no value: write it without yield")
     if function.__name__ == "<lambda>":

@@ -21,7 +21,8 @@ from launcher.python.job_source import function_name, job_source, params_of
 from launcher.python.plain import plain_or_refuse
 from launcher.python.run import Run
 from launcher.runs.index import note
-from launcher.submit.submit import in_words_of, write_planned
+from launcher.submit.settings import in_words_of
+from launcher.submit.submit import write_planned
 
 # A function may take minutes; what takes microseconds gets larger batches by node={"batch_size": ...}.
 _BATCH_OF_FUNCTION = 1
@@ -120,7 +121,8 @@ class _Call:
         planned = make_plan(config, way)
         note(planned.run)
         write_planned(planned.run, config, planned.plan)
-        return Run(planned.run, planned.notes, _in_words_of(planned, config))
+        notes = (*planned.notes, *given_samples.unseen_index(samples))
+        return Run(planned.run, notes, _in_words_of(planned, config))
 
     def _config(self, job: Mapping[str, Any], samples: Any, given: Given) -> Config:
         said = self._plain("data", self._sections.get("data") or {})

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from launcher.config.config import Config
 from launcher.config.origins import dotted, values_of
+from launcher.config.yaml_lines import value_text
 from launcher.plan.guard import Way
 from launcher.python.notebook_view import NotebookView, is_notebook
 from launcher.python.plain import plain_or_refuse
@@ -92,7 +92,7 @@ class Run:
         ``sections`` are keys of a config that are others from now on, such as node={"workers": 4}.
         """
         named = shards if isinstance(shards, str) or shards is None else _listed(shards)
-        overrides = [f"{dotted(path)}={json.dumps(value)}" for path, value in values_of(_plain(sections))]
+        overrides = [f"{dotted(path)}={value_text(value)}" for path, value in values_of(_plain(sections))]
         way, limits = Way.of(keep_results=keep_results, fresh=fresh), {"memory": mem, "time": time}
         again = start_again(self._directory, way, overrides, shards=named, tasks=tasks, config=self._settings, **limits)
         return self._started(again)
@@ -187,7 +187,7 @@ class Run:
 
         The first ones (3), those of a shard, or those from a row on (1). ``debug``: pdb where something raises.
         """
-        from launcher.submit.submit import current_config
+        from launcher.submit.settings import current_config
         from launcher.tryout.tryout import Chosen, try_run
 
         run, plan = self._directory, Plan.read(self._directory.plan)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from jobs.errors import InputError, a_type
 from jobs.storage.samples import BATCH_ROWS
 from launcher.manifest.schema import exactly
+from launcher.python.same_values import check_same
 
 VALUE = "value"
 """The column of samples that are no mappings."""
@@ -59,6 +60,13 @@ def _is_table(samples: object) -> bool:
 def _is_pandas(samples: object) -> bool:
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(samples, pandas.DataFrame)
+
+
+def unseen_index(samples: object) -> list[str]:
+    """A note where a DataFrame has an index that somebody gave it: no sample has that."""
+    if not _is_pandas(samples) or (samples.index.names == [None] and samples.index.dtype.kind in "iu"):  # type: ignore[attr-defined]
+        return []
+    return ["the index of the DataFrame is in no sample; as a column: samples.reset_index()"]
 
 
 def write(samples: Any, path: Path) -> None:
@@ -164,7 +172,9 @@ def _as_mapping(row: Any) -> Mapping[str, Any] | None:
 
 def _column(name: str, values: Sequence[Any], first: int, *, from_pandas: bool = False) -> pa.Array:
     try:
-        return pa.array(map(_plain, values), from_pandas=from_pandas, size=len(values))
+        found = pa.array(map(_plain, values), from_pandas=from_pandas, size=len(values))
+        check_same(name, values, found, first)
+        return found
     except _UNFIT as error:
         row = _first_wrong(values)
         raise InputError(
@@ -180,6 +190,8 @@ def _from_series(name: str, series: Any) -> pa.Array:
     except _UNFIT:
         return _column(name, series.tolist(), 0, from_pandas=True)
     whole = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+    if series.dtype == object:
+        check_same(name, series.tolist(), whole, 0)
     return whole.cast(whole.type.value_type) if pa.types.is_dictionary(whole.type) else whole
 
 
@@ -188,6 +200,8 @@ def _plain(value: Any) -> Any:
         return os.fspath(value)
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, set | frozenset):  # in an order that is the same each time
+        return sorted(map(_plain, value), key=repr)
     return {name: _plain(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 

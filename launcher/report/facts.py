@@ -32,6 +32,11 @@ class Facts:
         """When one was heard of last."""
         return max((one.end for one in self.histories), default=0.0)
 
+    @property
+    def has_limits(self) -> bool:
+        """Whether its array tasks are given memory and time."""
+        return bool(self.status.known_executor and self.status.known_executor.has_limits)
+
     @cached_property
     def bill(self) -> Bill:
         return make_bill(self.histories, self.status.shards.closed.count, self.prices)

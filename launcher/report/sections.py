@@ -1,5 +1,6 @@
 """Sections: the parts of a report, each made of the facts; None where these have nothing for it."""
 
+import json
 import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from launcher.visible import short_line
 # Rows of a table, and causes of failures with what logs say of them.
 _MOST_ROWS = 500
 _MOST_CAUSES = 50
+# Characters of a message where it is a heading; below that it is whole.
+_LINE = 120
 _QUANTILES = ((0.5, "half"), (0.95, "95%"), (0.99, "99%"), (1.0, "all"))
 
 
@@ -64,7 +67,7 @@ def _failure(facts: Facts, group: FailureGroup) -> FailureText:
     counts = f"{counted(group.samples, 'sample')} {where}" if group.samples else where.removeprefix("in ")
     told = (group.message, ", ".join(group.examples), facts.status.advice(group))
     log = (f"From {found[0]}:", found[1]) if found else ()
-    return FailureText(str(group.kind), counts, short_line(group.message)[:120], *told, *log)
+    return FailureText(str(group.kind), counts, short_line(group.message, _LINE), *told, *log)
 
 
 def over_time(facts: Facts) -> Section | None:
@@ -191,9 +194,7 @@ def resources(facts: Facts) -> Section | None:
     if bill.repeated:
         texts.append(f"{counted(bill.repeated, 'result')} beyond the first of a sample, after kills and reruns.")
     if found:
-        status = facts.status
-        has_limits = bool(status.known_executor and status.known_executor.has_limits)
-        told = found.advice(has_limits=has_limits, is_complete=not status.shards.live)
+        told = found.advice(has_limits=facts.has_limits, is_complete=not facts.status.shards.live)
         texts += [f"Next time: {line}." for line in told]
     return Section("resources", "Asked for and used", texts, tiles, uses=list(_uses(facts)) if found else ())
 
@@ -211,13 +212,15 @@ def _uses(facts: Facts) -> Iterator[Use]:
     )
     share = min(found.peak_memory / found.memory_limit, 1.0) if found.memory_limit else None
     limit = short_size(found.memory_limit) if found.memory_limit else "?"
-    yield Use("memory, at most", limit, short_size(found.peak_memory), share, short_size(found.memory))
+    memory = "as asked" if found.is_memory_enough else short_size(found.memory)
+    yield Use("memory, at most", limit, short_size(found.peak_memory), share, memory if facts.has_limits else "")
     if found.gpu_use is not None:
         yield Use("time of its GPUs", "100%", f"{found.gpu_use:.0%}", found.gpu_use)
     if bill.gpu_memory:
         used, has = bill.gpu_memory
         yield Use("memory of a GPU, at most", short_size(has), short_size(used), min(used / has, 1.0))
-    yield Use("time, at most", "", rough_time(found.longest), None, f"{found.minutes} min")
+    time_limit = f"{found.minutes} min" if facts.has_limits else ""
+    yield Use("time, at most", "", rough_time(found.longest), None, time_limit)
 
 
 def nodes(facts: Facts) -> Section | None:
@@ -267,7 +270,7 @@ def provenance(facts: Facts) -> Section:
     plan = facts.plan
     rows = [
         ["Job", plan.job.path],
-        ["params", str(plan.job.params)],
+        ["params", json.dumps(plan.job.params, ensure_ascii=False)],
         ["plan", f"{plan.fingerprint}, made {_when(plan.created)}"],
         ["samples, shards, batch size", f"{plan.rows:,}, {plan.shard_count:,}, {plan.batch_size}"],
         ["seed", str(plan.seed)],

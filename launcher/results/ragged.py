@@ -53,8 +53,8 @@ class Ragged(Sequence[Any]):
     def _rows(self, rows: range) -> list[Any]:
         first, last = min(rows[0], rows[-1]), max(rows[0], rows[-1])  # those of a range, without a walk through it
         items, bounds = self._items.rows(first, last + 1)
-        found = [items[bounds[row - first] : bounds[row - first + 1]] for row in rows]
-        return row_values(found, self._items.encoding)
+        ends = bounds.tolist()
+        return row_values(items, ((ends[row - first], ends[row - first + 1]) for row in rows), self._items.encoding)
 
     def __iter__(self) -> Iterator[Any]:
         for start in range(0, len(self), BLOCK):

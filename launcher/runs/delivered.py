@@ -16,18 +16,25 @@ from jobs.storage.rundir import RunDir
 class Delivered:
     """``url`` is that of the result, or of its index, the last of all ``files``. ``seal``: "" of one that is not complete.
 
-    A folder's is written before, too, without hashes of what is on its way; so is that of a run in the place of another.
+    ``format``: of another program, "" for HDF5; None: not noted.
+    Written before, too, the first time and of a folder, without hashes of what is on its way; so is that of a run in the place
+    of another.
     """
 
     url: str
     seal: str
     files: tuple[SentFile, ...]
     time: float = field(default_factory=time.time)
+    format: str | None = None
 
     @property
     def is_there(self) -> bool:
         """Whether all were seen in the store; of files that are on their way only the names are known."""
         return all(file.hash for file in self.files)
+
+    def has(self, url: str) -> bool:
+        """Whether the run has put an object there, or has begun to."""
+        return url in {file.url for file in self.files}
 
     def as_names(self) -> Self:
         """The same objects, of which nothing is said but that a result may take their place."""

@@ -5,7 +5,7 @@ the same.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
@@ -100,7 +100,10 @@ def _join(kind: AnyFailureKind, alike: Sequence[AnyFailure], *, is_rest: bool) -
     """Their group, with the message of the lowest shard, so that it is the same whoever came first."""
     message = min(alike, key=lambda failure: next(iter(failure.shards), (0, 0))).message
     if kind is FailureKind.TOO_MANY_FAILED_SAMPLES:
-        message = _worst({failure.message for failure in alike})
+        # Its message begins with how many samples of a shard failed: the one with the most.
+        messages = {failure.message for failure in alike}
+        worst = max(messages, key=lambda text: (text.partition(" ")[0].zfill(20), text))
+        message = worst if len(messages) == 1 else f"up to {worst}"
     shards = union(failure.shards for failure in alike)
     samples = sum(failure.samples for failure in alike)
     examples = sorted({example for failure in alike for example in failure.examples}, key=_by_numbers)
@@ -110,12 +113,6 @@ def _join(kind: AnyFailureKind, alike: Sequence[AnyFailure], *, is_rest: bool) -
 def _by_numbers(name: str) -> list[tuple[int, str]]:
     """An order in which 9 comes before 10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,18})", name)]
-
-
-def _worst(messages: Collection[str]) -> str:
-    """Of messages that begin with how many samples of a shard failed, the one with the most."""
-    worst = max(messages, key=lambda text: (text.partition(" ")[0].zfill(20), text))
-    return worst if len(messages) == 1 else f"up to {worst}"
 
 
 def advice(

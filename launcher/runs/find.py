@@ -74,9 +74,17 @@ def _not_found(text: str, candidates: list[Path]) -> str:
     folder = path.parent if "/" in text else RUNS_FOLDER
     names = [run.name for run in list_runs(folder)]
     close = nearest(path.name, names, most=3, cutoff=0.5)
+    close = close or ([] if "/" in text else nearest(text, _noted_names(), most=3, cutoff=0.7))
     listed = ", ".join(close or names[:5]) or "none"
     hint = "did you mean" if close else "the runs there"
     return f"{text}: no such run, neither here nor below {folder.absolute()}; {hint}: {listed}; of yours: launcher list --all"
+
+
+def _noted_names() -> set[str]:
+    """Of all that this user has planned."""
+    from launcher.runs.index import noted_runs
+
+    return {run.name for run in noted_runs()}
 
 
 def list_runs(folder: Path) -> list[RunDir]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from jobs.storage.files import exists
+from jobs.storage.files import is_file
 from jobs.storage.plans import Plan
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
@@ -19,14 +19,18 @@ from launcher.runs.submissions import SubmissionState, chosen_form, chosen_outpu
 class ResultPlace:
     """A file at ``path``; with a ``url`` an object, which lies at ``path`` until it is in the store.
 
-    ``is_folder``: both are a folder of files of another program's format, and what attempts have stored is read in its place.
+    ``format``: that of another program, if any: both are a folder then, and what attempts have stored is read in its place.
     """
 
     run: RunDir
     part: Part
     path: Path
     url: str = ""
-    is_folder: bool = False
+    format: str = ""
+
+    @property
+    def is_folder(self) -> bool:
+        return bool(self.format)
 
     @property
     def shown(self) -> Path | str:
@@ -46,14 +50,19 @@ class ResultPlace:
 
     @property
     def exists(self) -> bool:
-        return bool(self.delivered and self.delivered.is_there) if self.url else exists(self.path)
+        return self._is_there if self.url else is_file(self.path)
+
+    @property
+    def _is_there(self) -> bool:
+        """In the store, in this format; older versions did not note which it was."""
+        return bool(self.delivered and self.delivered.is_there and self.delivered.format in (None, self.format))
 
     @property
     def seal(self) -> str | None:
         """As of read_seal. Raises OSError where nothing is there."""
         if not self.url:
             return read_seal(self.path)
-        if not (self.delivered and self.delivered.is_there):
+        if not (self.delivered and self._is_there):
             raise FileNotFoundError(self.url)
         return self.delivered.seal
 
@@ -72,11 +81,11 @@ def result_places(run: RunDir, plan: Plan, submissions: Sequence[SubmissionState
 
 def places_of(run: RunDir, plan: Plan, output: Path | None, form: ResultForm) -> list[ResultPlace]:
     """Of results wanted at ``output``, or in a store; {manifest} in either stands for the name."""
-    store, is_folder = form.store, bool(form.format)
+    store = form.store
     chosen = run.outgoing_to(store) if store else output
     return [
         ResultPlace(
-            run, part, run.result_of(part.name, chosen), store.replace("{manifest}", part.name or ""), is_folder
+            run, part, run.result_of(part.name, chosen), store.replace("{manifest}", part.name or ""), form.format
         )
         for part in plan.results
     ]

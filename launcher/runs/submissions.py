@@ -263,6 +263,27 @@ def withdraw(run: RunDir, number: int) -> None:
         path.unlink(missing_ok=True)
 
 
+def discard(run: RunDir, number: int) -> None:
+    """Removes a submission that was planned, unless another launcher is at that, or has one of its own by that number now.
+
+    Only one of several can take its claims folder away, and who finds something else by then gives that back.
+    """
+    claims = run.claims(number)
+    aside = temporary_name(claims)
+    try:
+        claims.rename(aside)
+    except FileNotFoundError:
+        return
+    try:
+        is_planned = Submission.read(run.submission(number)).planned
+    except FileNotFoundError:  # it is about to be written
+        is_planned = False
+    if is_planned:
+        withdraw(run, number)
+    else:
+        aside.rename(claims)
+
+
 def update(run: RunDir, submission: Submission, **changes: Any) -> Submission:
     """Writes the submission anew with some fields changed (its ids, once they are known)."""
     # By rename: readers see it with its ids or without. Only the process that owns the submission may write it.

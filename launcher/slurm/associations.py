@@ -16,7 +16,9 @@ _NUMBER = re.compile("[0-9]{1,18}")
 _RESOURCE = re.compile(r"(cpu|mem|node|gres/gpu)=([0-9.]+[KMGT]?)", re.IGNORECASE)
 _GROUP_FIELDS = "GrpSubmitJobs,GrpJobs,GrpTRES,GrpTRESRunMins"
 _JOB_FIELDS = "MaxTRES,MaxTRESMins,MaxWall"
-USER_FIELDS = f"DefaultAccount,Account,Partition,Cluster,DefaultQOS,MaxSubmitJobs,MaxJobs,{_JOB_FIELDS},{_GROUP_FIELDS}"
+USER_FIELDS = f"DefaultAccount,Account,Partition,Cluster,MaxSubmitJobs,MaxJobs,{_JOB_FIELDS},{_GROUP_FIELDS}"
+# Asked for by itself: for its name, as for those of resources, sacctmgr asks slurmdbd once more, and waits.
+DEFAULT_QOS_FIELDS = "Cluster,Account,Partition,DefaultQOS"
 ACCOUNT_FIELDS = f"Cluster,Account,ParentName,{_GROUP_FIELDS}"
 QOS_FIELDS = (
     "Name,MaxSubmitJobsPU,MaxSubmitJobsPA,MaxJobsPU,MaxJobsPA,MaxTRESPU,MaxTRESPA,MaxTRESPerNode,"
@@ -171,8 +173,9 @@ def _minimum(numbers: Iterable[int | None]) -> int | None:
 # --- reading
 
 
-def read_policy(users: str, accounts: str, qos: str) -> Policy:
-    """From what sacctmgr shows: USER_FIELDS, ACCOUNT_FIELDS, QOS_FIELDS."""
+def read_policy(users: str, default_qos: str, accounts: str, qos: str) -> Policy:
+    """From what sacctmgr shows: USER_FIELDS, DEFAULT_QOS_FIELDS, ACCOUNT_FIELDS, QOS_FIELDS."""
+    defaults = {_place(row): row["DefaultQOS"] for row in _rows(default_qos, DEFAULT_QOS_FIELDS)}
     return Policy(
         [
             Association(
@@ -180,7 +183,7 @@ def read_policy(users: str, accounts: str, qos: str) -> Policy:
                 row["Account"],
                 row["Partition"],
                 row["Cluster"],
-                row["DefaultQOS"],
+                defaults.get(_place(row), ""),
                 _bounds(row),
             )
             for row in _rows(users, USER_FIELDS)
@@ -191,6 +194,11 @@ def read_policy(users: str, accounts: str, qos: str) -> Policy:
         },
         {row["Name"]: _bounds(row) for row in _rows(qos, QOS_FIELDS)},
     )
+
+
+def _place(row: Mapping[str, str]) -> tuple[str, ...]:
+    """Of a user's association."""
+    return row["Cluster"], row["Account"], row["Partition"]
 
 
 def _bounds(row: Mapping[str, str]) -> Bounds:

@@ -101,7 +101,7 @@ def _is_refused(run: RunDir, submission: Submission) -> bool:
 
 def _submit_finalize(run: RunDir, started: Sequence[Submission], *, is_new: bool) -> str:
     """Submits the job that follows these. Raises LimitReached or InputError where it is refused."""
-    name, place = finalize_name(run, started[0].number), (started[0].cluster,)
+    name, place = finalize_name(run, started[0].number, started[0].folder), (started[0].cluster,)
     return _with_any_script(run, started, lambda script: sbatch.submit(script, name, place, is_new=is_new).number)
 
 

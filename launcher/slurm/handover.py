@@ -136,7 +136,7 @@ def _submit_tasks(run: RunDir, submission: Submission, most: int, follower: int)
         try:
             if part.resources.single_jobs:
                 return _submit_one_by_one(run, part, follower)
-            script, name = write_script(run, part), job_name(run, part.number)
+            script, name = write_script(run, part), job_name(run, part.number, part.folder)
             job = sbatch.submit(script, name, clusters_of(run, part), is_new=_is_new(submission))
             return record(run, part, follower, job_ids=(job.number,), cluster=part.cluster or _home(job))
         except sbatch.LimitReached as error:

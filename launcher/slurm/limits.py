@@ -15,10 +15,17 @@ from typing import Any, TypeVar
 from jobs.deadline import begun
 from jobs.errors import InputError, LauncherError, RunError
 from jobs.machine.user import user_name
-from launcher.slurm.associations import ACCOUNT_FIELDS, QOS_FIELDS, USER_FIELDS, Bounds, Policy, read_policy
+from launcher.slurm.associations import (
+    ACCOUNT_FIELDS,
+    DEFAULT_QOS_FIELDS,
+    QOS_FIELDS,
+    USER_FIELDS,
+    Bounds,
+    Policy,
+    read_policy,
+)
 from launcher.slurm.calls import NoAnswer, ask, at, run
 from launcher.slurm.capacity import NODE_FIELDS, Nodes, read_nodes
-from launcher.slurm.parsers import TIME_FIELDS, read_default_time
 
 # Of slurm.conf(5).
 DEFAULT_ARRAY_SIZE = 1001
@@ -89,12 +96,10 @@ def _asked(read: Callable[[str | None], _T], cluster: str | None) -> "Future[_T]
 
 
 def ask_ahead(asked: Mapping[str, str | None]) -> None:
-    """Asks for the limits of jobs with these options, for the nodes and their times, while other things are done."""
+    """Asks for the limits of jobs with these options, and for the nodes, while other things are done."""
     for cluster in _clusters(asked):
         _asked(_read_limits, cluster)
         _asked(_read_nodes, cluster)
-        if "time" not in asked:
-            _asked(_read_times, cluster)
 
 
 def limits_for(asked: Mapping[str, str | None]) -> SlurmLimits:
@@ -114,6 +119,11 @@ def nodes(asked: Mapping[str, str | None]) -> list[list[Nodes]]:
     """The nodes of each cluster that such jobs may go to, of hidden partitions too; none where Slurm does not tell."""
     questions = [_asked(_read_nodes, cluster) for cluster in _clusters(asked)]
     return [question.result() for question in questions]
+
+
+def nodes_at(cluster: str | None) -> list[Nodes]:
+    """Those of one cluster (None: one's own)."""
+    return _asked(_read_nodes, cluster).result()
 
 
 def _clusters(asked: Mapping[str, str | None]) -> Collection[str | None]:
@@ -150,26 +160,11 @@ def heeds_limits(enforced: str) -> bool:
     return bool({"limits", "safe"} & set(enforced.split(",")))
 
 
-def default_time(asked: Mapping[str, str | None]) -> int | None:
-    """Seconds that a job with these options has, which asks for none: its partition's default, else the most there is in it.
-
-    The least of those of several partitions and clusters; None where there is no limit, or where Slurm does not tell.
-    """
-    questions = [_asked(_read_times, cluster) for cluster in _clusters(asked)]
-    found = (read_default_time(question.result(), asked.get("partition")) for question in questions)
-    return min(filter(None, found), default=None)
-
-
-def _read_times(cluster: str | None) -> str:
-    with suppress(LauncherError):  # it only tells
-        return run("sinfo", *at(cluster), "--noheader", "--all", f"--format={TIME_FIELDS}")
-    return ""
-
-
 def _read_policy() -> Policy:
     show = partial(run, "sacctmgr", "-nP", "show")
     questions = [
         begun(partial(show, "user", user_name(), "withassoc", f"format={USER_FIELDS}")),
+        begun(partial(show, "assoc", "where", f"user={user_name()}", f"format={DEFAULT_QOS_FIELDS}")),
         begun(partial(show, "assoc", "where", "user=", f"format={ACCOUNT_FIELDS}")),
         begun(partial(show, "qos", f"format={QOS_FIELDS}")),
     ]

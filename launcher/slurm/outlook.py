@@ -10,7 +10,7 @@ from launcher.slurm import scheduler
 from launcher.slurm.asked_devices import device_remarks
 from launcher.slurm.associations import Resources as Amounts
 from launcher.slurm.associations import too_much
-from launcher.slurm.capacity import nodes_of, tasks_at_once
+from launcher.slurm.capacity import misfits, nodes_of, tasks_at_once
 from launcher.slurm.ceilings import ceilings_for
 from launcher.slurm.dry_run import finalize_way
 from launcher.slurm.limits import limits_for, nodes
@@ -80,7 +80,8 @@ def _finalizer(config: "Config", resources: Resources) -> str:
 
 def remarks(config: "Config", asked: Options, resources: Resources) -> list[str]:
     """What keeps it from starting, or from having its devices; what time it has where it asks for none, what it leaves idle."""
-    there = [group for own in nodes(asked) for group in nodes_of(own, asked.get("partition"))]
+    known, partitions = [group for own in nodes(asked) for group in own], asked.get("partition")
+    there = [group for group in nodes_of(known, partitions) if group.is_usable]
     whole = [group for group in there if group.whole or are_asked(asked)]
     size = task_size(config, asked)
     said = idle(config, size, whole, amount(parse_memory, asked.get("mem")))
@@ -88,7 +89,7 @@ def remarks(config: "Config", asked: Options, resources: Resources) -> list[str]
     if not resources.attended:
         last = finalize_options(config, resources)
         problems += _hopeless("the finalize job", _finalize_job(last), last)
-    problems += [*device_remarks(config, size.gpus, there)]
+    problems += [*misfits(known, partitions, size.cpus), *device_remarks(config, size.gpus, there)]
     return [*problems, *over(asked), *told(given_time(asked)), *([said] if said else [])]
 
 

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from launcher.units import parse_time
-
 _PASSING = (
     "Socket timed out",
     "Unable to contact slurm controller",
@@ -150,22 +148,6 @@ def is_queue_full(problem: str) -> bool:
 def is_for_now(problem: str) -> bool:
     """Whether Slurm takes the same script later: what ``sbatch --test-only`` says against it passes by itself."""
     return is_busy(problem) or is_submit_limit(problem) or is_queue_full(problem)
-
-
-# Partition (the default one marked by *), the time of a job that asks for none, the most that one may ask for.
-TIME_FIELDS = "%P|%L|%l"
-
-
-def read_default_time(text: str, partitions: str | None) -> int | None:
-    """Seconds that sinfo's rows of TIME_FIELDS tell for a job that asks for none; None where there is no limit."""
-    named = partitions.split(",") if partitions else None
-    rows = [line.strip().split("|") for line in text.splitlines() if line.count("|") == TIME_FIELDS.count("|")]
-    limits = (
-        amount(parse_time, default) or amount(parse_time, most)
-        for partition, default, most in rows
-        if (partition.rstrip("*") in named if named else partition.endswith("*"))
-    )
-    return min(filter(None, limits), default=None)
 
 
 def read_accounting(text: str) -> Iterator[Accounted]:

@@ -145,7 +145,8 @@ def _refusal(problem: str, script: Path, hint: str = "") -> LauncherError:
     if is_about_arrays(problem) and _takes_no_arrays(script):
         kind = NoArrays
     return kind(
-        f"sbatch {script}: {problem}\nThe script is made from slurm.template and the slurm section of the config{hint}"
+        f"sbatch {script}: {problem}\nThe script is made from slurm.template and the slurm section of the config{hint}; "
+        "what there is on this cluster: launcher doctor"
     )
 
 

@@ -28,6 +28,9 @@ from launcher.slurm.parsers import (
 OWN: Collection[str | None] = (None,)
 _ALL_CLUSTERS = "all"
 _COMPLETING = "COMPLETING"
+# How far back sacct looks, seconds: clocks of machines differ, and at the end of summer time an hour comes twice. No number is
+# given to another job so soon.
+_CLOCKS = 86400
 # Between a job's name and its command, which may both hold anything that can be typed.
 _BESIDE = "\t"
 _FORGOTTEN = "Invalid job id specified"
@@ -124,7 +127,7 @@ def accounting(job_ids: Iterable[str], since: float, cluster: str | None = None)
 
     Raises RunError where the accounting does not answer.
     """
-    start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - 60))
+    start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - _CLOCKS))
     asked = ("-j", ",".join(job_ids), "-S", start, "-o", ACCOUNTED_FIELDS, "--duplicates")
     text = run("sacct", *at(cluster), "-nP", *asked)
     return list(read_accounting(text))

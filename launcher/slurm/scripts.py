@@ -10,7 +10,7 @@ import hashlib
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,23 +54,26 @@ _TASK_OPTIONS = ("ntasks", "ntasks-per-node", "ntasks-per-socket", "ntasks-per-c
 Options = dict[str, str | None]
 
 
-def job_name(run: RunDir, number: int) -> str:
+def job_name(run: RunDir, number: int, folder: str = "") -> str:
     """The Slurm job name of a submission: the run's name, a hash of where and when it was planned, the number.
 
     It is unique for a user, also where a run was deleted and planned anew while jobs of the old one are in the queue.
+    ``folder``: where the run was when the submission was made, if that is another path than now.
     """
-    planned = f"{run.path.absolute()} {Plan.read(run.plan).created}"
-    return f"{run.name}-{hashlib.sha256(os.fsencode(planned)).hexdigest()[:8]}.{number}"
+    place = Path(folder or run.path.absolute())
+    planned = f"{place} {Plan.read(run.plan).created}"
+    return f"{place.name}-{hashlib.sha256(os.fsencode(planned)).hexdigest()[:8]}.{number}"
 
 
 def task_names(run: RunDir, submission: Submission) -> list[str]:
     """The names of a submission's Slurm jobs: its array, or each of its array tasks."""
-    name = job_name(run, submission.number)
+    name = job_name(run, submission.number, submission.folder)
     return [f"{name}-{index}" for index in range(submission.tasks)] if submission.resources.single_jobs else [name]
 
 
-def finalize_name(run: RunDir, number: int) -> str:
-    return f"{job_name(run, number)}-finalize"
+def finalize_name(run: RunDir, number: int, folder: str) -> str:
+    """``folder`` as of job_name."""
+    return f"{job_name(run, number, folder)}-finalize"
 
 
 def array_script(run: RunDir, config: Config, submission: Submission) -> str:
@@ -80,7 +83,7 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
     # Signals are for the supervisor: the batch script's own process, or srun's children.
     receiver = "" if config.slurm.nodes_per_task > 1 else "B:"
     options: Options = {
-        "job-name": job_name(run, submission.number),
+        "job-name": job_name(run, submission.number, submission.folder),
         "cpus-per-task": str(task_size(config, asked).cpus),
         "output": _pattern(run.submission_log(submission.number)),
         "open-mode": "append",
@@ -107,12 +110,16 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
 FINALIZE_WAYS = [{"beside": beside, "asks_memory": memory} for beside in (True, False) for memory in (True, False)]
 
 
-def finalize_scripts(run: RunDir, config: Config, submissions: Sequence[Submission]) -> list[str]:
+def finalize_scripts(run: RunDir, config: Config, submissions: Sequence[Submission]) -> Iterator[str]:
     """The script of the finalize job, and others that ask for less, for where Slurm refuses the first.
 
     Nodes without RealMemory have no memory to ask for (slurm.conf(5)); a partition or QOS may take GPU jobs alone.
     """
-    return list(dict.fromkeys(finalize_script(run, config, submissions, **way) for way in FINALIZE_WAYS))
+    seen: set[str] = set()
+    for way in FINALIZE_WAYS:
+        if (script := finalize_script(run, config, submissions, **way)) not in seen:
+            seen.add(script)
+            yield script
 
 
 def finalize_script(
@@ -126,7 +133,7 @@ def finalize_script(
     job_ids = [job_id for submission in submissions for job_id in submission.job_ids]
     template = finalize_template()
     options = finalize_options(config, submissions[0].resources, beside=beside, asks_memory=asks_memory) | {
-        "job-name": finalize_name(run, numbers[0]),
+        "job-name": finalize_name(run, numbers[0], submissions[0].folder),
         "output": _pattern(run.submission_log(numbers[0])),
         "open-mode": "append",
         "requeue": None,

@@ -1,7 +1,7 @@
 """Sighting: what Slurm has of some submissions now."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -12,13 +12,15 @@ from launcher.runs.submissions import may_run
 from launcher.slurm import scheduler
 from launcher.slurm.parsers import JobId
 from launcher.slurm.records import clusters_of, follower_of
+from launcher.slurm.scheduler import QueueEntry
 from launcher.slurm.scripts import finalize_name, task_names
 
 
 class Sighting(NamedTuple):
     """What Slurm has of some submissions: these with the ids that were found by name, the numbers of those that it has.
 
-    Those in ``queued`` have array tasks there, those in ``followed`` a finalize job.
+    Those in ``queued`` have array tasks there, those in ``followed`` a finalize job. ``foreign``: jobs with the ids of theirs
+    that seem to be others, by their names.
     """
 
     submissions: tuple[Submission, ...]
@@ -26,6 +28,7 @@ class Sighting(NamedTuple):
     queued: frozenset[int]
     followed: frozenset[int]
     entries: Mapping[tuple[str, str], int]
+    foreign: Mapping[JobId, str]
 
 
 def look(run: RunDir, submissions: Sequence[Submission]) -> Sighting:
@@ -46,7 +49,8 @@ def look(run: RunDir, submissions: Sequence[Submission]) -> Sighting:
         active |= {s.number for s in others if hidden & set(places[s.number])}
     own = {job for s in seen for job in (*jobs_of(s), JobId(str(s.finalize_id), s.cluster))}
     states = Counter((entry.state, entry.reason) for entry in entries if entry.job in own)
-    return Sighting(tuple(seen), frozenset(active), frozenset(queued), frozenset(followed), states)
+    foreign = {entry.job: entry.name for entry in _foreign(run, seen, entries)}
+    return Sighting(tuple(seen), frozenset(active), frozenset(queued), frozenset(followed), states, foreign)
 
 
 def _with_ids(run: RunDir, submission: Submission, by_name: Mapping[str, JobId]) -> Submission:
@@ -56,7 +60,7 @@ def _with_ids(run: RunDir, submission: Submission, by_name: Mapping[str, JobId])
     """
     names = task_names(run, submission)[len(submission.job_ids) :]
     own = [by_name[name] for name in names if name in by_name]
-    finalize = by_name.get(finalize_name(run, follower_of(submission)))
+    finalize = by_name.get(_finalize_name(run, submission))
     found = own[0] if own else finalize
     return replace(
         submission,
@@ -64,6 +68,18 @@ def _with_ids(run: RunDir, submission: Submission, by_name: Mapping[str, JobId])
         finalize_id=finalize.number if finalize else submission.finalize_id,
         cluster=submission.cluster or (found.cluster if found else None),
     )
+
+
+def _finalize_name(run: RunDir, submission: Submission) -> str:
+    return finalize_name(run, follower_of(submission), submission.folder)
+
+
+def _foreign(run: RunDir, submissions: Iterable[Submission], entries: Iterable[QueueEntry]) -> Iterator[QueueEntry]:
+    """Of jobs with recorded ids, those that are called otherwise: a controller that lost its state counts from 1 again."""
+    known = {job: s for s in submissions if s.folder for job in (*jobs_of(s), JobId(str(s.finalize_id), s.cluster))}
+    for entry in entries:
+        if (one := known.get(entry.job)) and not entry.names & {*task_names(run, one), _finalize_name(run, one)}:
+            yield entry
 
 
 def jobs_of(submission: Submission) -> list[JobId]:

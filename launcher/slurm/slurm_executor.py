@@ -221,6 +221,12 @@ class SlurmExecutor(Executor):
         if not seen.active:
             return False
         (current,) = seen.submissions
+        if seen.foreign:
+            (job, name), *_ = seen.foreign.items()
+            raise RunError(
+                f"{run.path}: Slurm job {job.number} is called {name}: it seems to be another, with the number of "
+                f"a job of this run, and nothing is cancelled; if it is of this run all the same: scancel {job.number}"
+            )
         job_ids = [job_id for job_id in (current.finalize_id, *current.job_ids) if job_id]
         owner = current.owner or user_name()
         # First the outcome, or `launcher run` would see tasks that failed.

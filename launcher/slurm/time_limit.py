@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from launcher.slurm import scheduler
-from launcher.slurm.limits import default_time
+from launcher.slurm.capacity import default_time
+from launcher.slurm.limits import nodes
 from launcher.slurm.parsers import amount
 from launcher.units import format_time, parse_time
 
@@ -24,7 +25,10 @@ _SHORTEST_WARNING = 10
 
 def given_time(asked: Mapping[str, str | None]) -> int | None:
     """The time limit, seconds, of array tasks that ask for none, as far as the cluster is here to tell."""
-    return None if "time" in asked or not scheduler.is_here() else default_time(asked)
+    if "time" in asked or not scheduler.is_here():
+        return None
+    found = (default_time(own, asked.get("partition")) for own in nodes(asked))
+    return min(filter(None, found), default=None)
 
 
 def told(given: int | None) -> list[str]:

@@ -53,8 +53,8 @@ class Link:
 class Chain:
     """``links`` are all runs before, those first that others come after; ``own`` those that the run itself names.
 
-    ``waiting``: it is to be started by whoever completes these. ``outdated``: the run that its samples are of was computed
-    again, in words, and ``ways_on``: what to do about that.
+    ``waiting``: it is to be started by whoever completes these. ``outdated``: the run that its samples are of, or one that
+    these are made of, was computed again, in words, and ``ways_on``: what to do about that.
     """
 
     links: tuple[Link, ...] = ()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.storage.beats import Beat
-from launcher.units import GIB, short_size
+from launcher.units import GIB, rough_time, short_size
 
 if TYPE_CHECKING:
     from launcher.documents.status import EfficiencyDocument
@@ -45,6 +45,11 @@ class Efficiency:
         return max(step, math.ceil(self.peak_memory * _MEMORY_MARGIN / step) * step)
 
     @property
+    def is_memory_enough(self) -> bool:
+        """Whether less was asked for than ``memory``, and it was enough all the same."""
+        return self.peak_memory * _MEMORY_MARGIN <= self.memory_limit <= self.memory
+
+    @property
     def minutes(self) -> int:
         """The time limit to ask for: the longest attempt and half more."""
         return max(1, math.ceil(self.longest * _TIME_MARGIN / 60))
@@ -55,10 +60,8 @@ class Efficiency:
         How busy they were is told of a run that went well, and not in a minute.
         """
         peak = f"peak {short_size(self.peak_memory)} of {short_size(self.memory_limit)}"
-        # Less was asked for than that, and it was enough.
-        is_enough = self.peak_memory * _MEMORY_MARGIN <= self.memory_limit <= self.memory
-        memory = "" if is_enough else f"mem {short_size(self.memory)} ({peak}) and "
-        time = f"time {self.minutes} min (longest attempt {self.longest / 60:.1f} min)"
+        memory = "" if self.is_memory_enough else f"mem {short_size(self.memory)} ({peak}) and "
+        time = f"time {self.minutes} min (longest attempt {rough_time(self.longest)})"
         lines = [f"ask for {memory}{time}"][:has_limits]
         if not is_complete or self.seconds < _TELLING:
             return lines

@@ -78,9 +78,9 @@ def _samples(counts: Status | CompleteRun | SampleCounts, status: Status | Compl
     return [f"{tried:,} of {total:,} samples ({share}%)", *([f"{failed:,} failed"] if failed else [])]
 
 
-def status_lines(status: Status, shards: Sequence[ShardRow] | None = None) -> list[str]:
-    """The text of `launcher status`: how the run stands, and what to do next."""
-    lines, name = state_lines(status, shards), reference(status.run)
+def status_lines(status: Status, shards: Sequence[ShardRow] | None = None, *, width: int | None = None) -> list[str]:
+    """The text of `launcher status`: how the run stands, and what to do next; ``width`` is that of a terminal."""
+    lines, name = state_lines(status, shards, width=width), reference(status.run)
     which = [f"failed samples: launcher errors {name}"] if status.failed else []
     if status.state is RunState.COMPLETE:
         return [*lines, *_result_lines(status), *which]
@@ -139,7 +139,7 @@ def _changes(status: Status) -> str:
     return ", with more memory or time, as said above" if kinds and kinds <= lack else ""
 
 
-def state_lines(status: Status, shards: Sequence[ShardRow] | None = None) -> list[str]:
+def state_lines(status: Status, shards: Sequence[ShardRow] | None = None, *, width: int | None = None) -> list[str]:
     """How the run stands, with ``shards`` if any are to be shown, and without what to do next."""
     first, *parts = _summary(status)
     versions = ", ".join(map(on_one_line, status.other_versions))
@@ -153,7 +153,7 @@ def state_lines(status: Status, shards: Sequence[ShardRow] | None = None) -> lis
         *_silent_lines(status),
         *_laggard_lines(status),
         *([f"  computed with {versions}"] if versions else []),
-        *([] if shards is None else shard_lines(shards) if shards else ["  no such shards"]),
+        *([] if shards is None else shard_lines(shards, width) if shards else ["  no such shards"]),
         *_end_lines(status),
         *waiting_lines(status),
     ]

@@ -64,6 +64,8 @@ class StatusReader:
         is_complete = (in_place or not missing_results) and not chain.outdated
         rate = rate_of(shards, newest) if newest else None
         missing = self.plan.rows - shards.closed.count
+        laggards = find_laggards(self.plan, shards, submissions)
+        at_work = set(shards.live) - {one.attempt for one in laggards.stalled}
         return Status(
             run=self.run,
             state=_run_state(submissions, shards, is_complete=is_complete),
@@ -72,7 +74,7 @@ class StatusReader:
             failed=shards.failed,
             shards=shards,
             rate=rate,
-            eta=missing / rate if rate and shards.live and is_steady(shards, newest) else None,
+            eta=missing / rate if rate and at_work and is_steady(shards, newest) else None,
             groups=tuple(group(shards.failures())),
             submissions=tuple(submissions),
             results=tuple(one.shown for one in results),
@@ -82,7 +84,7 @@ class StatusReader:
             in_place=in_place,
             other_versions=other_versions(self.plan.environment, shards.attempts),
             finalizer=find_finalizer(self.run, submissions),
-            laggards=find_laggards(self.plan, shards, submissions),
+            laggards=laggards,
             chain=chain,
             counted=counted(shards, newest),
             queue=queue,

@@ -23,6 +23,8 @@ SHARD_COLUMNS = (
     "shard", "state", "samples", "ok", "failed", "job_id", "node", "attempt", "elapsed_seconds", "memory",
     "samples_per_second", "slow", "kind", "message", *(f.name for f in fields(Use) if f.name != "memory"),
 )  # fmt: skip
+_INDENT = "  "
+_SPARE = ("CPUs", "GPUs", "memory", "elapsed")
 _NUMBERS = {"shard", "samples", "failed", "elapsed", *USE_HEADS, "samples/s"}
 
 
@@ -117,6 +119,8 @@ def _began(attempt: Attempt) -> float:
     return attempt.start.time if attempt.start else 0.0
 
 
-def shard_lines(rows: Sequence[ShardRow]) -> Iterator[str]:
-    """A table of them."""
-    return (f"  {line}" for line in table_lines(HEADS, [row.words() for row in rows], right=_NUMBERS))
+def shard_lines(rows: Sequence[ShardRow], width: int | None = None) -> Iterator[str]:
+    """A table of them; on a terminal of so many columns, what each takes is left out where there is no room for it."""
+    room = width and width - len(_INDENT)
+    lines = table_lines(HEADS, [row.words() for row in rows], right=_NUMBERS, width=room, spare=_SPARE)
+    return (f"{_INDENT}{line}" for line in lines)

@@ -72,18 +72,23 @@ class TerminalView:
         self._pace = Pace()
 
     def show(self, status: Status) -> None:
+        from rich.console import Group
+        from rich.constrain import Constrain
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
         self._pace.note(status)
-        width, height = self._console.size
+        columns, height = self._console.size
+        width = columns - len(
+            "^C"
+        )  # a terminal shows it where the cursor is: on the next line it would upset what is redrawn
         bar = ProgressBar(total=max(status.total, 1), completed=status.ok + status.failed, width=min(_BAR_WIDTH, width))
         lines = screen_lines(status, self._pace, width, height - 2, unicode=self._console.encoding.startswith("utf"))
-        screen = Table.grid()
-        screen.add_row(bar)
-        screen.add_row(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"))
-        self._live.update(screen, refresh=True)
+        text = Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+        above = Table.grid()
+        above.add_row(bar)  # which ends no line by itself
+        self._live.update(Constrain(Group(above, text), width), refresh=True)
 
     def __enter__(self) -> Self:
         self._live.__enter__()

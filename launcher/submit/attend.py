@@ -4,14 +4,13 @@ The run's own files tell nearly all, so the scheduler is seldom asked: not while
 while nothing changes. It may be killed at any moment, and goes on when it is started again.
 """
 
-import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import replace
 
 from jobs.errors import RunError
 from jobs.kinds import RunState
+from jobs.machine import streams
 from jobs.storage.rundir import RunDir
 from launcher.executors import EXECUTORS, choose_executor
 from launcher.interrupts import Interrupts
@@ -73,7 +72,7 @@ def attend(run: RunDir, view: View, say: Callable[[str], None], *, once: bool = 
                     started = time.monotonic()
                     attendant.check()
                     status = reader.read()
-                    with redirect_stdout(sys.stderr):  # what finalize says, and a Job that folds its results
+                    with streams.kept_clear():  # what finalize says, and a Job that folds its results
                         if rounds.look(status, now=once):
                             announce(run)
                             status = reader.read()

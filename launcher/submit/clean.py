@@ -82,9 +82,11 @@ def _refuse_read(run: RunDir) -> None:
 
 
 def _data(run: RunDir) -> list[Path]:
-    """All data files, also those of no journal."""
+    """All data files, also those of no journal; none that a journal has somewhere else."""
     named = (path.resolve() for attempt in Attempts(run).read() for path in read_head(attempt).files.values())
-    return sorted({*named, *(path.resolve() for path in run.attempts.glob("*.data"))})
+    own = (run.attempts.resolve(), run.old_shards.resolve())
+    found = {*named, *(path.resolve() for path in run.attempts.glob("*.data"))}
+    return sorted(path for path in found if path.parent in own)
 
 
 def _left_behind(run: RunDir) -> Iterator[Path]:

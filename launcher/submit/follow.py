@@ -1,10 +1,10 @@
 """Follow: submits what is not done, and stays until the result is there; local array tasks leave when it does."""
 
-import shlex
 from collections.abc import Callable
 
 from jobs.errors import RunError
 from jobs.kinds import RunState
+from jobs.machine import streams
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
@@ -20,6 +20,7 @@ from launcher.status.views import View, follow
 from launcher.submit.attend import attend, how_to_go_on
 from launcher.submit.cancel import cancel_run
 from launcher.submit.downstream import start_waiting
+from launcher.submit.result import want
 from launcher.submit.submit import nothing_to_do, select_rows, submit
 
 
@@ -54,7 +55,7 @@ def run_to_end(
             if choose_executor(config.executor).stops_with_launcher:
                 say("stopping the array tasks; Ctrl-C again stops them at once")
                 _stop(run, interrupts)
-                say(f"what is done is kept; to go on: launcher run {shlex.quote(str(config.path))}")
+                say(f"what is done is kept; to go on: launcher run {reference(run)}")
             elif any(known.submission.resources.attended for known in read_submissions(run)):
                 say(how_to_go_on(run))
             else:
@@ -74,13 +75,15 @@ def _told(status: Status, reader: StatusReader) -> Status:
 
 def _gathered(run: RunDir, reader: StatusReader, config: Config) -> Status:
     """Every shard is done: writes the result, if that is missing or older."""
+    want(run, config)
     status = reader.read()
     if status.state is RunState.COMPLETE:
         return status
     from launcher.delivery.destination import write_result
 
-    write_result(run, output=config.output_path, form=config.result_form)
-    start_waiting(run)
+    with streams.kept_clear():  # what a Job that folds its results prints
+        write_result(run, output=config.output_path, form=config.result_form)
+        start_waiting(run)
     return reader.read()
 
 

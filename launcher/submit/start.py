@@ -3,6 +3,7 @@
 What imports numpy or pyarrow is imported in the functions, so that a scheduler is asked for its limits before.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,7 +18,10 @@ from launcher.config.config import Config, config_from_mapping
 from launcher.config.origins import apply_overrides
 from launcher.executors import choose_executor
 from launcher.runs.find import reference
+from launcher.submit.settings import current_config
 from launcher.units import counted
+
+_OF_ITS_PLAN = ("name", "runs", "folder", "sweep", "include")
 
 if TYPE_CHECKING:
     from launcher.documents.starts import StartDocument
@@ -62,11 +66,14 @@ class Started:
         ]
 
     def _submitted(self) -> list[str]:
+        from launcher.submit.result import is_wanted_elsewhere
         from launcher.submit.submit import nothing_to_do
 
         assert self.selection
         if not self.submissions:
-            return [nothing_to_do(self.run, self.selection)]
+            elsewhere = not self.selection.running and is_wanted_elsewhere(self.run, self.config)
+            moves = ["it is not where output.path wants it now: launcher run, with the same config, writes it there"]
+            return [nothing_to_do(self.run, self.selection), *(moves if elsewhere else [])]
         executor, table = choose_executor(self.submissions[0].executor), self.plan.table
         attended = any(made.resources.attended for made in self.submissions)
         return [
@@ -110,22 +117,32 @@ def go_on(
 
 
 def _planned(run: RunDir, known: Plan, way: "Way", config: Config) -> "tuple[Planned, Config]":
-    from launcher.plan.plan import go_on as planned
-
     executor = choose_executor(config.executor)
     executor.check(config)
     executor.prepare(config)
+    from launcher.plan.plan import go_on as planned
+
     return planned(run, known, config, way), config
 
 
 def _settings(run: RunDir, known: Plan, overrides: Sequence[str], config: Config | None) -> Config:
     """``overrides`` are ``key=value``."""
-    from launcher.submit.submit import current_config
-
+    _refuse_another(run, known, overrides)
     if config is None:
         return current_config(run, known, overrides)
     changed, texts = apply_overrides(config.to_mapping(), overrides)
     return config_from_mapping(changed, config.path, texts, config.profiles)
+
+
+def _refuse_another(run: RunDir, known: Plan, overrides: Sequence[str]) -> None:
+    """Raises InputError for what says which run it is: that it is already."""
+    keys = [override.partition("=")[0].strip() for override in overrides]
+    if wrong := next((key for key in keys if key in _OF_ITS_PLAN), None):
+        config = shlex.quote(known.environment["config"])
+        raise InputError(
+            f"--set {wrong}: {run.path} is planned, and stays where and what it is; another run: launcher plan {config} --set "
+            f"{wrong}=..."
+        )
 
 
 def start(planned: "Planned", config: Config) -> Started:

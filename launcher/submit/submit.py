@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from jobs.errors import ConflictError, InputError, RunError
 from jobs.gather.redo import damaged_rows, failed_batches
@@ -18,13 +17,11 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.shard_table import ShardTable
 from jobs.storage.spans import Spans, union
-from jobs.storage.submission import Resources, Submission
+from jobs.storage.submission import Submission
 from jobs.storage.upstreams import Upstream
-from launcher.config.config import Config, config_from_mapping
-from launcher.config.origins import apply_overrides
-from launcher.config.settings import node_settings
+from launcher.config.config import Config
+from launcher.config.settings import node_settings, result_settings
 from launcher.executors import Executor, choose_executor
-from launcher.plan.guard import config_path
 from launcher.plan.work import with_work
 from launcher.runs.cleaned import refuse_cleaned
 from launcher.runs.downstream import begin, hold
@@ -35,6 +32,7 @@ from launcher.runs.submissions import (
     Outcome,
     SubmissionState,
     create,
+    discard,
     in_hand,
     read_submissions,
     withdraw,
@@ -122,20 +120,6 @@ def _failed_batches(run: RunDir, plan: Plan, rows: Spans) -> Spans:
     return Spans((commit.start, commit.stop) for commit in failed_batches(run, plan, rows))
 
 
-def current_config(run: RunDir, plan: Plan, overrides: Sequence[str] = ()) -> Config:
-    """The config of the newest submission, with what decides the result as planned, and with ``--set`` overrides."""
-    submissions = read_submissions(run)
-    asked = submissions[-1].submission.resources if submissions else Resources()
-    changed, set_texts = apply_overrides(in_words_of(plan, asked.config or plan.config), overrides)
-    return config_from_mapping(changed, config_path(plan), set_texts, asked.profiles)
-
-
-def in_words_of(plan: Plan, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config (to_mapping) that gave this plan, or one that was kept: its own words for that may be others."""
-    data, order = plan.config["data"], config["data"].get("order")
-    return {**config, "job": plan.config["job"], "data": data if order is None else {**data, "order": order}}
-
-
 def submit(
     run: RunDir,
     config: Config,
@@ -221,7 +205,7 @@ def discard_planned(run: RunDir) -> None:
     """Removes submissions that were planned and that nobody has submitted: new ones take their numbers."""
     for known in read_submissions(run):
         if known.is_by_hand and not Attempts(run, known.number).read():
-            withdraw(run, known.number)
+            discard(run, known.number)
 
 
 def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Submission:
@@ -237,11 +221,7 @@ def _new_submission(config: Config, executor: Executor, *, planned: bool) -> Sub
             executor.resources(config),
             attempts=config.retry.attempts,
             stall=None if config.retry.stall is None else parse_time(config.retry.stall),
-            output=str(config.output_path) if config.output_path else None,
-            max_file_size=config.result_form.max_file_size,
-            compression=config.result_form.compression,
-            store=config.result_form.store,
-            format=config.result_form.format,
+            **result_settings(config),
             config=config.to_mapping(),
             profiles=config.profiles,
         ),

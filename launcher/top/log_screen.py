@@ -34,15 +34,16 @@ class LogScreen(Screen[None]):
         self._run = run
         self._shards = shards
         self._only = only
+        self._shown = RichLog(max_lines=_KEPT, wrap=True)
         self._done_with = threading.Event()
 
     def compose(self) -> ComposeResult:
         yield Static(Text(visible(self._heading)), id="title")
-        yield RichLog(max_lines=_KEPT, wrap=True)
+        yield self._shown
         yield Footer()
 
     def on_mount(self) -> None:
-        self.query_one(RichLog).focus()
+        self._shown.focus()
         self.run_worker(self._follow, thread=True)
 
     def on_unmount(self) -> None:
@@ -65,5 +66,6 @@ class LogScreen(Screen[None]):
             self._write(str(error))
 
     def _write(self, line: str) -> None:
+        """A line that comes while the screen is closed goes nowhere: its widget may be out of the screen already."""
         if not self._done_with.is_set():
-            self.app.call_from_thread(self.query_one(RichLog).write, Text(on_one_line(line)))
+            self.app.call_from_thread(self._shown.write, Text(on_one_line(line)))

@@ -37,7 +37,7 @@ def describe(value: Any, name: str = "") -> Iterator[Described]:
     if isinstance(value, Mapping) and value:
         for key, item in list(value.items())[:_ENTRIES]:
             yield from describe(item, f"{name}[{key!r}]" if name else str(key))
-    elif (isinstance(value, tuple) and value) or _has_arrays(value):
+    elif (isinstance(value, tuple) and value and not _is_plain(value)) or _has_arrays(value):
         for number, item in enumerate(value[:_ENTRIES]):
             yield from describe(item, f"{name}[{number}]")
     else:
@@ -50,6 +50,11 @@ def _has_arrays(value: Any) -> bool:
         and bool(value)
         and all(isinstance(item, np.ndarray) or is_tensor(item) for item in value)
     )
+
+
+def _is_plain(values: tuple[Any, ...]) -> bool:
+    """Whether they read best as a list does: texts, or numbers, of one type."""
+    return len(values) > 1 and {type(value) for value in values} <= {type(values[0])} & {str, int, float}
 
 
 def _one(value: Any, name: str) -> Described:
@@ -67,7 +72,9 @@ def _one(value: Any, name: str) -> Described:
         return Described(name, kind, inner and f"of {inner}", (len(value),), _values(list(value[:_VALUES]), len(value)))
     if isinstance(value, str | bytes):
         return Described(name, kind, None, (len(value),), _short(repr(value)))
-    if value is None or isinstance(value, bool | int | float | complex | np.generic):
+    if isinstance(value, np.generic):
+        return Described(name, kind, None, None, _short(repr(value.item())))
+    if value is None or isinstance(value, bool | int | float | complex):
         return Described(name, kind, None, None, _short(repr(value)))
     return Described(name, kind, None, None, "")
 

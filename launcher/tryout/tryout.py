@@ -83,8 +83,7 @@ def try_config(config: Config, chosen: Chosen, tell: Callable[[Stage], None], *,
     with _scratch() as scratch:
         path = scratch / "manifest.arrow"
         manifest = build(config, path)
-        columns = [*manifest.columns, *(manifest.upstream.outputs if manifest.upstream else ())]
-        if problems := column_problems(needed, columns, config.job_spec):
+        if problems := column_problems(needed, manifest, config.job_spec):
             raise InputError(config.origins.report(problems))
         rows = chosen.rows(shard_boundaries(config, manifest, path))
         samples = Samples(path, manifest.digests, _more(manifest.upstream))

@@ -36,7 +36,7 @@ class Waits(Job):
         self.load_seconds = load_seconds
         self.seconds, self.uneven, self.bad = seconds, uneven, bad or {}
         self.marks = Path(marks) if marks else None
-        self.is_dead = False
+        self.is_dead = self.is_hung = False
         self.now = self.most = 0
 
     async def setup(self, context: Context) -> None:
@@ -83,6 +83,8 @@ class Waits(Job):
     async def _misbehave(self, how: str, row: int) -> None:
         if self.is_dead:
             raise RuntimeError(f"engine at 0x{row:x} is dead")
+        if self.is_hung:
+            await asyncio.sleep(3600)
         match how:
             case "raise":
                 raise ValueError("bad sample")
@@ -113,6 +115,8 @@ class Waits(Job):
             case "broken once" if self._is_first():
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._misbehave("broken", row))
+            case "hangs once":
+                self.is_hung = self._is_first()
             case "dies" | "dies once":
                 self.is_dead = how == "dies" or self._is_first()
                 if self.is_dead:
@@ -132,6 +136,7 @@ class Hungry(Job):
 
     def __init__(self, megabytes: int, large: int | None = None, setups: str | None = None) -> None:
         self.megabytes, self.large, self.setups = megabytes, large, setups
+        self.is_filling = False
 
     def setup(self, context: Context) -> None:
         if self.setups:
@@ -144,9 +149,12 @@ class Hungry(Job):
     async def process_sample(self, item: int, seed: int) -> dict[str, Any]:
         held = [np.ones(self.megabytes << 17)]
         while item == self.large:
+            self.is_filling = True
             held.append(np.ones(8 << 17))
             await asyncio.sleep(0.005)
-        await asyncio.sleep(1.2 if self.large is None else 3)
+        await asyncio.sleep(1.2)
+        while self.is_filling:
+            await asyncio.sleep(0.05)
         return {"y": item * len(held)}
 
 

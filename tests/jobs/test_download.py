@@ -99,6 +99,18 @@ def is_right(found: dict[str, Any], target: str) -> bool:
     return content == body(target) and told == (len(content), hashlib.sha256(content).hexdigest())
 
 
+def test_without_locks_each_download_has_a_file_of_its_own(
+    server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Lustre without -o flock: it would wait for ever for whoever has the lock."""
+    monkeypatch.setattr("jobs.http.part_file.try_lock", lambda descriptor: None)
+    targets = ["/ok/large?size=3000000", "/ok/large?size=3000000", "/flaky/unlocked?times=2", "/missing/unlocked"]
+    found = load_all([{"url": server.base + target} for target in targets], folder=tmp_path, retries=2)
+    assert [is_right(one, target) for one, target in zip(found[:3], targets, strict=False)] == [True] * 3
+    assert isinstance(found[3], Exception)
+    assert len(files(tmp_path)) == 2
+
+
 @pytest.mark.parametrize(
     "target",
     [

@@ -181,6 +181,11 @@ def test_a_slow_source_does_not_hold_back_results(tmp_path: Path) -> None:
         assert list(results) == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_system_that_takes_no_memory_back_fails_no_pass(echo: Hierarchy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmap.MADV_REMOVE", 999)  # as in gVisor, where it is none that is known
+    assert [len(one) for one in echo.map([bytes(1_000_000)] * 2)] == [1_000_000] * 2
+
+
 def test_results_of_large_arrays_take_no_more_memory_than_what_is_under_way() -> None:
     most = 0
     with Hierarchy(lambda number: np.full(1 << 20, number % 256, np.uint8), workers=2) as hierarchy:
@@ -717,7 +722,7 @@ def test_an_answer_of_a_job_that_takes_samples_one_by_one_comes_when_it_is_there
         def setup(self, context: jobs.Context) -> None:
             from jobs.node.process import sample_messenger
 
-            sample_messenger.TICK = 3600.0  # when it is time to look what is done, else twice a second
+            vars(sample_messenger)["TICK"] = 3600.0  # when it is time to look what is done, else twice a second
 
         def load(self, sample: Any) -> Any:
             return sample

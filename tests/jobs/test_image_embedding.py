@@ -175,7 +175,7 @@ def test_the_bytes_of_a_file_are_the_image_as_the_file_is(tmp_path: Path) -> Non
     as_datasets_have_it = ({"bytes": data, "path": None}, {"bytes": None, "path": str(tmp_path / "image.png")})
     for value in (data, *as_datasets_have_it):
         assert np.array_equal(job.load({"png": value}), expected)
-    with pytest.raises(ValueError, match=r"^50 bytes: cannot be decoded"):
+    with pytest.raises(ValueError, match=r"^50 bytes: cannot be decoded: [^<]*; valid: "):
         job.load({"png": data[:50]})
 
 
@@ -247,8 +247,8 @@ def test_mean_and_std_of_the_colours_can_be_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"a\.jpg: cannot be decoded: cannot identify image file"),
-        (b"<html>404</html>", r"a\.jpg: cannot be decoded: cannot identify image file"),
+        (b"", r"a\.jpg: cannot be decoded: it begins as no image does; valid: "),
+        (b"<html>404</html>", r"a\.jpg: cannot be decoded: it begins as no image does; valid: "),
         (None, r"No such file or directory: '/.*/a\.jpg'"),
     ],
 )

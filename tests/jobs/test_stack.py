@@ -47,6 +47,25 @@ def test_arrays_that_no_dtype_holds_together_are_refused(join: Any) -> None:
     assert stack([negative, np.array([7], np.uint64)], join).tolist() == [[-1], [7]]
 
 
+@pytest.mark.parametrize("join", [stack_arrays, Stacked.of])
+def test_dates_of_several_units_are_the_same_ones_or_refused(join: Any) -> None:
+    """In nanoseconds the year 3000 would be 1830."""
+    fine, near, far = np.array(["2020-01-01"], "M8[ns]"), np.array(["2262-01-01"], "M8[D]"), np.array(["3000"], "M8[Y]")
+    assert stack([fine, near, np.array(["NaT"], "M8[s]")], join)[1] == near
+    for items in ([far, fine], [far[0], fine[0]]):
+        with pytest.raises(ValueError, match="does not reach as far"):
+            stack(items, join)
+
+
+def test_whole_numbers_in_tensors_beside_floats_are_exact_or_refused() -> None:
+    torch = pytest.importorskip("torch")
+    half, floats = torch.tensor([0.5], dtype=torch.float16), torch.tensor([0.5])
+    assert stack([torch.tensor([2**24]), floats]).tolist() == [[2**24], [0.5]]
+    for number, other in ((2**24 + 1, floats), (70_000, half)):
+        with pytest.raises(ValueError, match="rounds whole numbers"):
+            stack([torch.tensor([number]), other])
+
+
 def test_a_named_tuple_keeps_its_names() -> None:
     stacked = stack([Pair(np.zeros(2), "a"), Pair(np.ones(2), "b")])
     assert isinstance(stacked, Pair)

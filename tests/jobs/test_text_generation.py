@@ -42,6 +42,7 @@ from jobs.generation import client as client_module
 from jobs.generation import engine as engine_module
 from jobs.generation import port as port_module
 from jobs.generation.answers import choices_of, outputs_of
+from jobs.generation.base_url import proxy_to
 from jobs.generation.engine import FIELDS
 from jobs.generation.port import listeners
 
@@ -452,20 +453,36 @@ def test_an_answer_of_another_form_is_told_as_it_is(answer: Any, message: str) -
     assert message in str(refused.value)
 
 
+async def _one_answer(job: Any, folder: Path) -> dict[str, Any]:
+    await job.setup(context(folder))
+    try:
+        found: dict[str, Any] = await job.generate([{"role": "user", "content": "hi"}], 1)
+        return found
+    finally:
+        await job.teardown()
+
+
+def test_a_server_is_asked_through_the_proxy_of_the_environment(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobs.text_generation import TextGeneration
+
+    monkeypatch.setenv("http_proxy", server.removesuffix("/v1").removeprefix("http://"))
+    monkeypatch.setenv("no_proxy", "localhost,.here")
+    job = TextGeneration("none", base_url="http://no.such.host/v1", prompt="{x}")
+    assert asyncio.run(_one_answer(job, tmp_path))["text"] == "hi / 1 / 0"
+    monkeypatch.setenv("all_proxy", "socks5://host:1080")
+    assert proxy_to("http://node7.here:8000/v1") is None
+    assert proxy_to("https://no.such.host/v1") is None
+
+
 def test_an_answer_that_max_tokens_ended_is_none_of_a_schema(tmp_path: Path, server: str) -> None:
     from jobs.text_generation import TextGeneration
 
     job = TextGeneration("none", base_url=server, prompt="{x}", schema={"type": "object"}, sampling={"max_tokens": 1})
 
-    async def ask() -> None:
-        await job.setup(context(tmp_path))
-        try:
-            await job.generate([{"role": "user", "content": "hi"}], 1)
-        finally:
-            await (job.teardown() or asyncio.sleep(0))
-
     with pytest.raises(ValueError, match="cut off by max_tokens"):
-        asyncio.run(ask())
+        asyncio.run(_one_answer(job, tmp_path))
 
 
 @pytest.mark.parametrize(

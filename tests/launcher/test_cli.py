@@ -86,7 +86,10 @@ BAD_INPUT = {
     "a config that does not say where": (["status", "nameless.yaml"], "nameless.yaml:1: name: is required"),
     "a folder as run": (["status", "runs"], "not a run directory"),
     "no such shard": (["logs", "toy", "4"], "the run has shards 0-3"),
-    "a shard that is no number": (["logs", "toy", "three"], "invalid int value"),
+    "a shard that is no number": (["logs", "toy", "three"], "argument SHARD: must be a whole number, not 'three'"),
+    "seconds that are no number": (["probe", "config.yaml", "--seconds", "x"], "must be a number, not 'x'"),
+    "no such shell": (["completion", "tcsh"], "no shell 'tcsh'; valid: bash, zsh, fish"),
+    "text that YAML takes for a mapping": (["plan", "config.yaml", "--set", "name=a: {b}"], "has quotes of its own"),
     "bad ranges": (["rerun", "toy", "--shards", "3-1"], "goes backwards"),
     "ranges beyond the run": (["rerun", "toy", "--shards", "2-9"], "the run has shards 0-3"),
     "no tasks": (["rerun", "toy", "--tasks", "0"], "must be 1 or more"),
@@ -153,9 +156,9 @@ def test_a_run_is_found_by_name_by_path_and_as_the_newest(config: Path) -> None:
         document(in_process(config.parent, "status", *target, "--json")) for target in (["toy"], ["runs/toy"], [])
     ]
     assert {Path(found["run"]).name for found in documents} == {"toy"}
-    other = write_config(config.parent / "elsewhere", name="other", runs="../runs")
+    other = write_config(config.parent / "elsewhere", name="another", runs="../runs")
     assert in_process(config.parent, "plan", other).returncode == 0
-    assert Path(document(in_process(config.parent, "status", "--json"))["run"]).name == "other"
+    assert Path(document(in_process(config.parent, "status", "--json"))["run"]).name == "another"
     os.utime(run_of(config).plan)
     assert Path(document(in_process(config.parent, "status", "--json"))["run"]).name == "toy"
 

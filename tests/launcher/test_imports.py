@@ -127,6 +127,22 @@ def test_asking_an_executor_imports_nothing_heavy(executor: str) -> None:
     assert found & (HEAVY | {"numpy", "pydantic", "ruamel", "rich"}) == set()
 
 
+@pytest.mark.parametrize("given", ["config", "run"])
+def test_slurm_is_asked_for_its_limits_before_numpy_is_imported(planned: Path, given: str) -> None:
+    """sacctmgr's answer takes a third of a second, as the imports do: one of them is waited for, not both."""
+    program = (
+        "import sys; from launcher.cli import main; from launcher.slurm import scheduler, slurm_executor\n"
+        "scheduler.is_here = lambda: True\n"
+        "slurm_executor.ask_ahead = lambda asked: sys.exit('numpy' in sys.modules)\n"
+        "main(['submit', sys.argv[1], '--set', 'executor=slurm'])"
+    )
+    target = planned if given == "run" else planned.parents[1] / "config.yaml"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(target)], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def imported_in_order(command: list[str]) -> list[str]:
     """Names of modules, in the order in which a command and all its processes imported them."""
     done = subprocess.run(
@@ -146,7 +162,7 @@ def test_an_array_task_imports_little_and_each_module_once(tmp_path: Path) -> No
     ours = [name for name in found if name.partition(".")[0] == "jobs"]
     assert len(ours) == len(set(ours)) <= 131
     # The last of the supervisor's imports: what comes after it is imported by one child after the other.
-    assert found[found.index("jobs.node.supervisor.entry_point") + 1 :] == []
+    assert found[found.index("jobs.node.supervisor.task") + 1 :] == []
     rare = {"hashlib", "numpy.ma", "pickletools", "secrets", "sysconfig", "threadpoolctl"}
     assert set(found) & (rare | {"jobs.storage.old_shards", "jobs.storage.old_journal", "jobs.gather"}) == set()
 

@@ -19,11 +19,14 @@ from jobs.errors import DamageError, IncompleteError, InputError, RunError
 from jobs.gather.gather import gather
 from jobs.gather.verify import verify
 from jobs.job import Job
+from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import NodeSettings, Resources, Submission
 from launcher import results
 from launcher.results import FAILED, OK, Ragged, Results
+from launcher.runs.submissions import Outcome
+from launcher.submit.result import gather_result
 from tests.support.builders import build_plan, build_run, change_plan, everything, vectors, write_shard
 from tests.support.launcher_runs import ROOT
 
@@ -251,6 +254,17 @@ def test_a_result_with_too_many_failed_samples_says_that(tmp_path: Path) -> None
 
     with pytest.raises(IncompleteError, match=r"more samples failed than node\.max_failed_samples allows"):
         results.open(run.path)
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_gather_of_a_run_that_goes_on_says_that_the_result_will_come(tmp_path: Path, goes_on: bool) -> None:
+    run = build_plan(tmp_path / "run", (0, 8))
+    replace(Submission.read(run.submission(1)), process=ProcessIdentity.current().to_json()).write(run.submission(1))
+    if not goes_on:
+        Outcome(1.0, cancelled=True).write(run, 1)
+    with pytest.raises(IncompleteError) as error:
+        gather_result(run)
+    assert (f"launcher status {run.path} --watch" in "".join(getattr(error.value, "__notes__", ()))) is goes_on
 
 
 def test_a_run_that_is_not_done_says_what_to_do(tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ def test_bash_completes_commands_flags_runs_configs_and_shards(
     assert bash("launcher logs toy-4 ") == ["0", "1", "2", "3"]
     assert bash("launcher logs runs/toy-12 1") == ["1", "10", "11"]
     assert "image_embedding" in bash("launcher init ")
+    assert bash("launcher export toy out --format p") == ["parquet"]
+    assert bash("launcher man stat") == bash("launcher schema --document stat") == ["status"]
 
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish")

@@ -9,11 +9,13 @@ import subprocess
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from launcher import results
 from launcher.cli import main
 from launcher.config.config import load_config
+from launcher.tryout.described import describe
 from launcher.tryout.stages import Stage, Stages
 from launcher.tryout.tryout import Chosen, Tried, try_config
 from tests.support.launcher_runs import command, environment
@@ -152,6 +154,19 @@ def test_each_stage_tells_what_it_returned(folder: Path, capsys: pytest.CaptureF
         + "\n"
     )
     assert {path.name for path in folder.iterdir() if path.is_dir()} <= {"__pycache__", "planned"}
+
+
+@pytest.mark.parametrize(
+    ("value", "lines"),
+    [
+        (("a.wav", "b.wav"), ["x: tuple of str [2]  'a.wav', 'b.wav'"]),
+        ((1, "a"), ["x[0]: int  1", "x[1]: str [1]  'a'"]),
+        ((np.zeros(2), np.zeros(3)), ["x[0]: array float64 [2]  0, 0", "x[1]: array float64 [3]  0, 0, 0"]),
+        (np.int32(7), ["x: int32  7"]),
+    ],
+)
+def test_a_value_is_described_by_what_it_holds(value: object, lines: list[str]) -> None:
+    assert list(map(str, describe(value, "x"))) == lines
 
 
 def test_a_sample_that_fails_shows_the_users_own_frames_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.machine.allocation import WARNED
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import wait_until
 from tests.support.slurm_fixtures import BringUp
@@ -68,15 +69,16 @@ def test_a_warning_while_the_template_loads_modules_reaches_the_task_that_follow
     site: BringUp, tmp_path: Path
 ) -> None:
     slurm = site(SITE)
-    begun, loaded = tmp_path / "begun", tmp_path / "loaded"
-    lines = ["#!/bin/bash", f"touch {begun}", f"until [ -e {loaded} ]; do sleep 0.1; done", "# launcher: command", ""]
+    begun, warned = tmp_path / "begun", tmp_path / "warned"
+    # The first task loads until the warning has come, which is on its way for a while.
+    loads = f"until [ ${WARNED} ] || [ -e {warned} ]; do sleep 0.1; done"
+    lines = ["#!/bin/bash", f"touch {begun}", loads, f"touch {warned}", "# launcher: command", ""]
     (tmp_path / "site.sbatch").write_text("\n".join(lines))
     options = {"template": "site.sbatch", "tasks": 1, "requeue": False, "time": "1:00:00"}
     toy = SlurmRun(slurm, tmp_path, "Toy", options=options)
     array = toy.submit()
     wait_until(begun.exists)
     slurm.run("scancel", "--signal=USR2", "--batch", f"{array}_0")
-    loaded.touch()
     assert_complete(toy)
     assert [toy.ends(0, number) for number in (1, 2)] == [[("stopped", None)], [("done", None)]]
 

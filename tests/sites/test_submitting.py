@@ -112,10 +112,11 @@ def test_a_run_follows_a_job_of_the_users_and_its_result_follows_its_array(site:
 
 @pytest.mark.thorough
 def test_what_sbatch_refuses_is_shown_and_nothing_is_called_lost(site: BringUp, tmp_path: Path) -> None:
-    toy = SlurmRun(site("no-accounting"), tmp_path, "Toy", options={"constraint": "nofeature"})
+    toy = SlurmRun(site("no-accounting"), tmp_path, "Toy", options={"constraint": "nofeature", "cpus_per_task": 99})
     shown = toy.launcher("plan", toy.config.name, "--script")
     assert shown.returncode == 2
     assert "#SBATCH --constraint=nofeature" in shown.stdout
+    assert "asks for 99 CPUs, and no node of the partition has more than" in shown.stdout
     assert "plan --script" not in shown.stderr
     refused = toy.launcher("submit", toy.config.name)
     assert (refused.returncode, "Invalid feature specification" in refused.stderr) == (2, True)

@@ -192,7 +192,7 @@ def slurm_targets(folder: Path) -> Iterator[Target]:
 
     def submit(data: bytes) -> None:
         text = data.decode(errors="replace")
-        parsers.said(text), parsers.read_job_id(text), associations.read_policy(text, text, text)
+        parsers.said(text), parsers.read_job_id(text), associations.read_policy(text, text, text, text)
         parsers.is_passing(text), parsers.is_submit_limit(text), parsers.is_queue_full(text)
 
     yield Target("sacct", 40, of(_SACCT), account)

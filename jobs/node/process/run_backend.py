@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from jobs.errors import LauncherError, OutputError, RunError
-from jobs.job import Job, counted_outputs, job_class, make_job
+from jobs.job import Job, job_class, make_job, names_of
 from jobs.kinds import FailureKind, SampleFailureKind
 from jobs.machine import disk
 from jobs.node.batches import BatchWork
@@ -80,7 +80,7 @@ class RunBackend:
         return of_sample(outputs)
 
     def writer(self, process: int, ask: Callable[[Allocate], Allocated]) -> "BatchWriter":
-        counted = counted_outputs(job_class(self.spec))
+        counted = names_of(job_class(self.spec), "counts")
         return BatchWriter(BlockWriter(self.run.data(self.attempt, process), process), ask, counted)
 
     def failed(self, row: int, stage: SampleFailureKind, error: BaseException) -> FailedSample:

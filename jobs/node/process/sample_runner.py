@@ -68,10 +68,7 @@ class _Flight:
 
 
 class SampleRunner:
-    """``in_flight`` samples at a time; ``on_outcome`` is called, in the loop, after some are done, or the process is broken.
-
-    Each begins with the context ``variables`` as the Job's setup has left them, and changes them for nobody else.
-    """
+    """``in_flight`` samples at a time; ``on_outcome`` is called, in the loop, after some are done, or the process is broken."""
 
     def __init__(
         self,
@@ -190,7 +187,8 @@ class SampleRunner:
         flight = _Flight(item, self._table.begin(item.row), self._now)
         self._flights[item.row] = flight
         self._limited += item.most > 0
-        # Not as the loop makes tasks: a Job may have it begin them at once, here within the end of another one.
+        # With context variables as the Job's setup has left them, and not those of the sample whose end this is. Not as the
+        # loop makes tasks: a Job may have it begin them at once.
         flight.task = asyncio.Task(self._process(flight), loop=self._loop, context=self._variables.copy())
 
     async def _process(self, flight: _Flight) -> None:

@@ -271,6 +271,10 @@ class Claimer:
         """The submission's other attempts, so far as they were looked at, as they were then."""
         return [attempt for name, attempt in sorted(self._known.items()) if name != self._attempt]
 
+    def is_too_late(self) -> bool:
+        """Whether others have begun its own ranges, and all is done or given up."""
+        return all(self._board.has(range_, 1) for range_ in self._own) and self.all_done()
+
     def all_done(self) -> bool:
         """Whether no row of the submission is left: each is done or given up. Where somebody works, few are asked for that."""
         self._look([self._attempt])

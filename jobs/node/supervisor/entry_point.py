@@ -1,22 +1,32 @@
-"""The command line of an array task: arguments -> Task -> exit code."""
+"""The command line of an array task: arguments -> Task -> exit code.
+
+What comes when others have done all learns that before it imports what work takes: numpy and pyarrow, of a file server that
+many come to.
+"""
 
 import argparse
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs import exit_codes
 from jobs.errors import InputError, LauncherError
 from jobs.kinds import EndReason
 from jobs.machine import allocation, descendants, disk, lifeline, open_files
+from jobs.machine.imports import many_imports
 from jobs.node.log import stamp_lines
+from jobs.node.supervisor.attempt_start import new_name
+from jobs.node.supervisor.claimer import Claimer
 from jobs.node.supervisor.signals import Signals
-from jobs.node.supervisor.task import Task
 from jobs.storage.claims import ClaimFolder
 from jobs.storage.plans import OLD_FORMATS, Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Submission
+
+if TYPE_CHECKING:
+    from jobs.node.supervisor.task import Task
 
 # Seconds before its time limit at which a task of an older version's submission is told to leave, at most.
 _WARNING = 60
@@ -73,17 +83,29 @@ def _run_worker(options: argparse.Namespace, signals: Signals) -> int:
     worker = options.index * ranks + rank
     if allocation.is_inside():
         _open_log(run.log(submission.number, worker))
+    if Claimer(run, plan, submission, worker, new_name(submission.number, worker)).is_too_late():
+        print(f"submission {submission.number}: others have done all of it; nothing to do")
+        if allocation.is_inside():
+            _end_others(run, submission, signals)
+        return exit_codes.DONE
     if plan.job.folder:
         _enter(plan.job.folder)
+    return _work(run, plan, submission, options.index, worker, signals)
+
+
+def _work(run: RunDir, plan: Plan, submission: Submission, index: int, worker: int, signals: Signals) -> int:
+    with many_imports():
+        from jobs.node.supervisor.task import Task
+
     warning = submission.resources.warning or max(_WARNING, submission.resources.grace)
-    task = Task(run, plan, submission, options.index, worker, signals, lambda: _is_near_its_end(warning))
+    task = Task(run, plan, submission, index, worker, signals, lambda: _is_near_its_end(warning))
     try:
         reason = task.run()
     finally:
         task.finish()
         descendants.end(ask=False)  # of guardians that somebody killed
     if allocation.is_inside():
-        _tell_slurm(task, reason, signals, run, submission, options.index)
+        _tell_slurm(task, reason, signals, run, submission, index)
     return _CODES[reason]
 
 
@@ -126,16 +148,23 @@ def _open_log(path: Path) -> None:
 
 
 def _tell_slurm(
-    task: Task, reason: EndReason, signals: Signals, run: RunDir, submission: Submission, index: int
+    task: "Task", reason: EndReason, signals: Signals, run: RunDir, submission: Submission, index: int
 ) -> None:
-    """What still waits need not start where all is done; where it is not and time was up, this array task goes on later."""
+    """Where not all is done and time was up, this array task goes on later."""
     from jobs.node.supervisor import slurm_job
 
     if slurm_job.has_ended_others(run, submission.number):
         return
     if task.is_all_done:
-        slurm_job.cancel_waiting(run, submission.number)
-        if submission.workers > 1:
-            slurm_job.end_silent(run, submission.number, lambda: signals.stop)
+        _end_others(run, submission, signals)
     elif reason is EndReason.STOPPED and signals.requeue and submission.resources.requeue:
         slurm_job.requeue(run, submission, index)
+
+
+def _end_others(run: RunDir, submission: Submission, signals: Signals) -> None:
+    """All is done: what still waits need not start, and what stands still need not be waited for."""
+    from jobs.node.supervisor import slurm_job
+
+    slurm_job.cancel_waiting(run, submission.number)
+    if submission.workers > 1:
+        slurm_job.end_silent(run, submission.number, lambda: signals.stop)

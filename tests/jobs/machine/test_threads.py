@@ -14,11 +14,11 @@ from tests.support.task_runs import command, make_run, run_task, written
 
 pytest.importorskip("torch")
 
-# CPU seconds of a task's children that are looked at, and how many of them make a thread one that computes: those that read
-# and write have a twentieth. Seconds of CPU, since on a loaded machine any thread waits for its turn; and not the supervisor's,
+# CPU seconds of a task's children that are looked at, and the share of them that those who compute have at least: threads that
+# read and write have a tenth. Seconds of CPU, since on a loaded machine any thread waits its turn; and not the supervisor's,
 # who looks at the children twice a second: the longer they take for their work, the more it does meanwhile.
 _WINDOW = 3.0
-_COMPUTES = 0.25
+_COMPUTING = 0.75
 
 
 def thread_times(pid: int) -> dict[int, float]:
@@ -59,7 +59,7 @@ def test_a_task_has_no_more_running_threads_than_cpus(tmp_path: Path, cpus: int,
             wait_until(has_computed)
         finally:
             task.kill()
-    assert 0 < sum(time > _COMPUTES for time in spent.values()) <= cpus, spent
+    assert sum(sorted(spent.values())[-cpus:]) > _COMPUTING * sum(spent.values()), spent
 
 
 def test_threads_that_a_job_sets_itself_stay(tmp_path: Path) -> None:

@@ -80,6 +80,10 @@ def test_a_built_in_job_is_found_by_module_and_class(name: str) -> None:
     assert find(name, Path()).path == "jobs.text_embedding:TextEmbedding"
 
 
+def test_a_module_of_two_jobs_means_the_plain_one() -> None:
+    assert find("function", Path()).path == "jobs.function:Function"
+
+
 def test_an_unknown_job_names_the_nearest_and_all() -> None:
     with pytest.raises(InputError, match=r"did you mean jobs.text_embedding:TextEmbedding\? Built in: jobs"):
         find("text-embeding", Path())
@@ -98,14 +102,14 @@ def test_a_job_of_the_users_own_is_found_in_the_folder(folder: Path) -> None:
 
 def test_jobs_lists_names_types_defaults_and_words(folder: Path) -> None:
     shown = in_process(folder, "jobs").stdout
-    assert "max_tokens (int | None, default 256): Texts are cut at max_tokens tokens" in shown
+    assert "max_tokens (int | None, default 256): tokens at which a text is cut" in shown
     assert "model (str, required): a name on the Hugging Face hub" in shown
     listed = document(in_process(folder, "jobs", "--json"))["jobs"]
     assert [found["job"] for found in listed] == [entry.path for entry in BUILT_IN]
     (text,) = [found for found in listed if found["job"].endswith("TextEmbedding")]
     assert text["parameters"][2] == {
         "name": "max_tokens", "type": "int | None", "required": False, "default": 256,
-        "description": "Texts are cut at max_tokens tokens",
+        "description": "tokens at which a text is cut, or how long windows are; null: as the model's files say",
     }  # fmt: skip
 
 

@@ -165,8 +165,11 @@ slurm:
             "output.path=https://server/result.h5",
             "results are not written to https://; valid: a path, or a URL of s3, ",
         ),
+        ("node.in_flight=99999999999999999999", "must be less than or equal to 1000000000000"),
+        ("retry.memory_factor=1e300", "must be less than or equal to 1000"),
         ("output.path=memory:///result.h5", "results are not written to memory://"),
         ("output.path=s3://bucket/", "must name an object, such as s3://bucket/folder/result.h5"),
+        ("output.path=s3://bucket/a.h5?signature=secret", "not 's3://bucket/a.h5' with what follows it"),
         ("output.path=gs://bucket/a/../b.h5", "must name an object, such as gs://bucket/folder/result.h5"),
         ("runs=gs://bucket/runs", "must be a path, not a URL"),
         ("job.class=nocolon", "must be module:Class"),
@@ -228,7 +231,7 @@ slurm:
         ("retry.exclude_failed_nodes=3", "must be true or false, not 3"),
         ('output.path=""', "must not be empty"),
         (
-            "job.params.when=!!set {a}",
+            "job.params.when={x: !!set {a}}",
             "must be text, a number, true, false, null, a list or a mapping, not a set",
         ),
     ],
@@ -431,10 +434,24 @@ def test_an_override_may_be_a_list_or_a_mapping_and_change_what_is_in_one(folder
     assert load(SMALL, "data.manifest={train: a.csv, test: [b.csv]}").data.manifests["test"] == ("b.csv",)
 
 
-@pytest.mark.parametrize("override", ["node", "=3", "node.=3", ".=3", "name.sub=3", "node.workers=[1"])
+@pytest.mark.parametrize(
+    "override",
+    ["node", "=3", "node.=3", ".=3", "name.sub=3", "node.workers=[1", "data.id=#a", "data.id=a #b", "data.id='a' #b",
+     "data.id=&a", "data.id=&a b", "data.id=a: b", "data.id=- a", "data.id=-", "data.id=>5", "data.id=|", "data.id=---",
+     "data.id=[a] #b"],
+)  # fmt: skip
 def test_an_override_that_cannot_be_applied_is_named(folder: Path, override: str) -> None:
     (problem,) = problems(SMALL, override)
     assert problem.startswith(f"--set {override}: ")
+
+
+def test_a_line_break_in_an_override_is_not_made_a_space(folder: Path) -> None:
+    assert "write text with such signs in quotes" in "".join(problems(SMALL, "data.id=a\nb"))
+
+
+@pytest.mark.parametrize("text", ['"#a"', "' - a: >'", "a#b", "a:b", "--a", "a &b", '"a\\nb"'])
+def test_signs_of_yaml_in_an_override_may_be_in_quotes_or_a_word(folder: Path, text: str) -> None:
+    assert load(SMALL, f"data.id={text}").data.id == text.strip("'\"").replace("\\n", "\n")
 
 
 def test_an_unknown_key_in_an_override_names_the_nearest(folder: Path) -> None:
@@ -483,6 +500,13 @@ def test_params_are_left_as_they_are(folder: Path) -> None:
     }
 
 
+def test_params_may_be_infinite_or_no_number_and_stay_so(folder: Path) -> None:
+    config = load(SMALL.replace("my_jobs:Mine", "my_jobs:Mine, params: {a: .inf, b: [-.inf, {c: .nan}]}"))
+    mapping = json.loads(json.dumps(config.to_mapping()))
+    assert repr(mapping["job"]["params"]) == "{'a': inf, 'b': [-inf, {'c': nan}]}"
+    assert repr(config_from_mapping(mapping, config.path).job.params) == repr(config.job.params)
+
+
 # Nine lists of nine aliases each: a billion values.
 _BOMB = "a0: &a0 1\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
 
@@ -502,7 +526,8 @@ _BOMB = "a0: &a0 1\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\
         ("a: &x [*x]\n", "config.yaml:1: not valid YAML: an alias"),
         ("a: 1\nb: \x01\n", "config.yaml:2: not valid YAML: control character"),
         ("a: *b\n", "config.yaml:1: not valid YAML: found undefined alias"),
-        ("a: !!int x\n", "config.yaml: not valid YAML"),
+        ("a: !!int x\n", "config.yaml:1: not valid YAML: not a whole number"),
+        (f"a: 1\nb: {'9' * 5000}\n", "config.yaml:2: not valid YAML: a number of over 4,300 digits"),
         (f"a: {'[' * 200}{']' * 200}\n", "config.yaml:1: not valid YAML: lists or mappings lie too deep"),
         (_BOMB, "config.yaml:1: not valid YAML: more than 1,000,000 values"),
     ],
@@ -620,6 +645,10 @@ def test_several_manifests_have_names(folder: Path) -> None:
             "config.yaml:6: data.manifest.test: must be the path of a table, a glob of sample files, or a list",
         ),
         ("test: []", "config.yaml:6: data.manifest.test: must be the path of a table"),
+        (
+            "te st: c.csv\noutput: {path: 'x-{manifest}.h5'}",
+            "config.yaml:6: data.manifest.te st: the name of a manifest",
+        ),
         ("test.part: c.csv", "config.yaml:6: data.manifest.test.part: the name of a manifest is letters"),
     ],
 )

@@ -1,5 +1,6 @@
 """Plain values of YAML 1.2: what they are, that they are written so that they read back, and what is told of older configs."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.errors import InputError
 from launcher.config.config import load_config
 from launcher.config.core_schema import written
 from launcher.config.yaml_lines import parse_document, parse_value
@@ -37,6 +39,20 @@ def test_a_plain_value_is_what_yaml_1_2_says(text: str, value: Any) -> None:
 
 def test_not_a_number_is_one() -> None:
     assert math.isnan(parse_value(".NaN"))
+
+
+@given(st.text())
+def test_text_is_read_as_json_writes_it(text: str) -> None:
+    assert parse_value(json.dumps(text.replace("\x7f", ""))) == text.replace("\x7f", "")
+    assert parse_document(json.dumps({"x": "\U0001f600", "y": ["\ud83d"]}), "c").data == {
+        "x": "\U0001f600",
+        "y": ["\ud83d"],
+    }
+
+
+def test_a_character_that_ends_a_line_in_version_1_1_alone_is_refused() -> None:
+    with pytest.raises(InputError, match=r"c:2: not valid YAML: control character '\\x85'"):
+        parse_document('x: 1\ny: "a\x85b"\n', "c")
 
 
 def test_a_directive_of_an_older_version_changes_no_value() -> None:

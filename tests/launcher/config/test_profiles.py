@@ -19,7 +19,8 @@ from launcher.config.profiles import Setting, put_below
 from launcher.plan.plan import make_plan
 from launcher.slurm.scripts import asked_options
 from launcher.slurm.slurm_executor import SlurmExecutor
-from launcher.submit.submit import current_config, record
+from launcher.submit.settings import current_config
+from launcher.submit.submit import record
 from tests.support.launcher_runs import in_process, run_of, write_config
 
 CONFIG = "name: x\njob: {class: a:B}\ndata: {manifest: a.csv}\n"

@@ -6,6 +6,7 @@ import pytest
 
 from jobs.errors import InputError
 from launcher.config.sweeps import variants
+from launcher.config.yaml_lines import parse_value, value_text
 
 
 def named(*sweeps: str) -> dict[str, tuple[str, ...]]:
@@ -46,6 +47,21 @@ def test_text_that_would_read_back_as_something_else_is_in_quotes() -> None:
         "toy-yes": ('job.params.switch="yes"',),
         "toy-true": ('job.params.switch="true"',),
     }
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '[.inf, -.inf, {"a": .nan, "1": []}]',
+        '"a\\u0085b\\u2028"',
+        '"\\ufeff\\ud800\\u007f"',
+        "1e-05",
+        '"~"',
+        "10000000000000000000000",
+    ],
+)
+def test_each_value_reads_back_as_it_is_written(value: str) -> None:
+    assert value_text(parse_value(value)) == value
 
 
 def test_what_sbatch_gets_is_as_it_is_written() -> None:

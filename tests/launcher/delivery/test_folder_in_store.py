@@ -70,6 +70,19 @@ def test_a_result_in_another_format_is_a_folder_in_the_store_whose_last_file_say
     assert command("verify", run.path)[0] == 0
 
 
+def test_a_complete_run_puts_its_result_there_in_the_format_that_its_config_has_now(
+    config: Path, store: ObjectStore
+) -> None:
+    assert go_on(config)[0] == 0
+    config.write_text(config.read_text().replace('"parquet"', '"numpy"'))
+    code, said = go_on(config)
+    assert code == 0, said
+    there = {path.suffix for path in place(store).rglob("*") if path.is_file()}
+    assert ".npy" in there
+    assert ".parquet" not in there
+    assert f"result: {URL}, intact" in command("verify", run_of(config).path)[1]
+
+
 def test_a_larger_result_replaces_it_whole_and_nothing_says_meanwhile_that_it_is_there(
     config: Path, store: ObjectStore
 ) -> None:

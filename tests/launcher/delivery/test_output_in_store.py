@@ -482,3 +482,13 @@ def test_a_run_that_is_cancelled_while_it_uploads_leaves_nothing_in_the_store(
     assert store.written == ["vectors.h5.try"]
     assert store.uploads == {}
     assert status(tmp_path, run)["state"] == "cancelled"
+
+
+def test_another_runs_result_is_not_replaced(config: Path, store: ObjectStore, tmp_path: Path) -> None:
+    assert go_on(config)[0] == 0
+    before = {path: path.read_bytes() for path in store.folder.rglob("*.h5")}
+    other = write_config(tmp_path / "other", job="Everything", name="other", output={"path": URL})
+    code, said = go_on(other)
+    assert (code, f"{URL}: is there and is not of this run" in said) == (2, True), said
+    assert {path: path.read_bytes() for path in store.folder.rglob("*.h5")} == before
+    assert command("gather", run_of(config).path)[0] == 0

@@ -14,7 +14,7 @@ from tests.support.documents import check_document
 from tests.support.launcher_runs import document, in_process, launcher, status, wait_until, write_config
 from tests.support.launcher_runs import run_of as run_of_config
 
-# Of a run that is complete, with a failed sample; in this order, for some change it.
+# Of a run that is complete, with a failed sample.
 COMMANDS = [
     "plan config.yaml",
     "run config.yaml",
@@ -53,10 +53,11 @@ COMMANDS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the commands are typed. ``submit`` is tried here."""
+    """Where the commands are typed, with a sweep. ``submit`` is tried here."""
     folder = tmp_path_factory.mktemp("documents")
     bad: dict[str, Any] = {"params": {"bad": {"3": "raise"}}, "node": {"workers": 0, "max_failed_samples": 1}}
     config = write_config(folder, 8, shards=1, **bad)
+    document(in_process(folder, "plan", config.name, "--sweep", "node.batch_size=2,4", "--json"))
     document(launcher(folder, "submit", config.name, "--json"))
     wait_until(lambda: status(folder, run_of_config(config))["state"] != "running")
     return folder

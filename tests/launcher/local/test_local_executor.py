@@ -231,7 +231,9 @@ def test_the_interrupt_key_stops_the_run_in_order(endless: Path) -> None:
     os.write(outside, b"\x03")
     shown += read_terminal(outside)
     assert process.wait(timeout=PATIENCE) == 130
-    assert b"what is done is kept" in shown
+    assert f"what is done is kept; to go on: launcher run {run.name}".encode() in shown, (
+        "by a name that --set may have given"
+    )
     assert b"Traceback" not in shown
     assert tasks_of(run) == []
     assert status(endless.parent, run)["state"] == "cancelled"

@@ -151,6 +151,13 @@ def test_several_sources_are_one_manifest_in_the_order_of_the_list(folder: Path)
     assert [source.rows for source in info.sources] == [1, 1, 1]
 
 
+def test_a_source_is_not_there_twice_but_in_several_manifests(folder: Path) -> None:
+    write_csv(folder / "a.csv", [("n",), ("1",)])
+    with pytest.raises(InputError, match=r"a\.csv: is there twice among the sources of one manifest"):
+        build("a.csv", "./a.csv")
+    assert build_manifest({"x": ["a.csv"], "y": ["a.csv"]}, folder / "both.arrow", None, None, folder=folder).rows == 2
+
+
 def test_a_csv_column_that_is_text_in_one_part_is_text_in_all(folder: Path) -> None:
     write_csv(folder / "a.csv", [("n", "m"), ("01", ""), ("2", "")])
     write_csv(folder / "b.csv", [("n", "m"), ("x", "7"), ("", "NA")])

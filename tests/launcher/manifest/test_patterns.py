@@ -1,11 +1,13 @@
 """Patterns: what glob matches, less what links to folders above would give again."""
 
+import errno
 import glob
 import os
 from pathlib import Path
 
 import pytest
 
+from jobs.errors import InputError
 from launcher.manifest.patterns import matching_files
 
 PATTERNS = """
@@ -52,3 +54,28 @@ def test_links_to_each_other_end(tree: Path) -> None:
         "q/to_a/b/x.txt",
         "q/to_a/b/c/x.txt",
     }
+
+
+def test_a_folder_that_may_not_be_read_is_not_passed_over(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = os.scandir
+
+    def refusing(path: str) -> object:
+        if str(path).endswith("/b"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(InputError, match="a/b: this folder may not be read, and what matches in it would be left out"):
+        list(matching_files("a/**/*.txt", tree))
+
+
+@pytest.mark.parametrize(("pattern", "refused"), [("a/*/*.txt", True), ("a/*/x.txt", False), ("a/b/x.txt", False)])
+def test_nor_is_one_on_the_way_unless_its_names_are_not_asked_for(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, refused: bool
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: not ("/b" in str(path) and mode & os.R_OK))
+    if refused:
+        with pytest.raises(InputError, match="a/b/: this folder may not be read"):
+            list(matching_files(pattern, tree))
+    else:
+        assert list(matching_files(pattern, tree)) == ["a/b/x.txt"]

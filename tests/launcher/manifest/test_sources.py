@@ -13,7 +13,7 @@ import pytest
 from jobs.errors import InputError
 from launcher.manifest.csv_source import CsvSource, TsvSource
 from launcher.manifest.jsonl_source import JsonlSource
-from launcher.manifest.parquet_folder import ParquetFolder
+from launcher.manifest.parquet_folder import ParquetFolder, parquet_files
 from launcher.manifest.sources import ArrowSource, GlobSource, ParquetSource, Source
 from tests.launcher.manifest.source_tests import SourceTests, TableSourceTests
 
@@ -171,3 +171,23 @@ def test_a_column_whose_name_is_no_text_is_refused_with_the_file(tmp_path: Path)
 
     with pytest.raises(InputError, match=r"table\.parquet: cannot be read"):
         ParquetSource(path).scan()
+
+
+def test_no_parquet_file_of_a_folder_is_passed_over(tmp_path: Path) -> None:
+    for name in ("a.parquet", "B.PARQUET", "_notes.parquet"):
+        pq.write_table(pa.table({"x": [1]}), tmp_path / name)
+    assert [path.name for path in parquet_files(tmp_path)] == ["B.PARQUET", "a.parquet"]
+    (tmp_path / "c.parquet").symlink_to("nowhere")
+    with pytest.raises(InputError, match=r"c\.parquet: cannot be read"):
+        ParquetFolder(tmp_path).scan()
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "D.Parquet").touch()
+    with pytest.raises(InputError, match="has folders of Parquet files too"):
+        ParquetFolder(tmp_path).scan()
+
+
+def test_a_line_for_spreadsheets_is_not_taken_for_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("sep=;\na;b\n1;2\n")
+    with pytest.raises(InputError, match=r"table\.csv:1: is a line for spreadsheets"):
+        CsvSource(path).scan()

@@ -353,7 +353,7 @@ def test_the_commands_tell_what_is_new(tmp_path: Path, instant: None) -> None:
     code, said = command("verify", run)
     assert code == 1
     assert "is from before the run was extended, when it had 20 rows" in said
-    assert "rows 20 to 20 added" in said
+    assert "row 20 added" in said
     assert go_on(config)[0] == 0  # the config's own manifest is as it was
     code, said = command("verify", run, "--json")
     assert code == 0
@@ -369,7 +369,7 @@ def test_a_config_extends_its_run_by_samples_alone(tmp_path: Path, instant: None
     assert "nothing new; the run has all 20 samples" in command("extend", config, "--changed")[1]
     write_samples(tmp_path / "more.csv", {"new": 1})
     config.write_text(config.read_text().replace('"data.csv"', '["data.csv", "more.csv"]'))
-    assert "new: 1 sample (rows 20 to 20) in 1 shard" in command("extend", config)[1]
+    assert "new: 1 sample (row 20) in 1 shard" in command("extend", config)[1]
     assert go_on(config)[0] == 0
     config.write_text(config.read_text().replace('"batch_size": 8', '"batch_size": 4'))
     code, said = command("extend", config)

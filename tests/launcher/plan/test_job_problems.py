@@ -78,17 +78,19 @@ def test_a_job_that_makes_no_results_is_refused() -> None:
         Hierarchy(Idle)
 
 
-def test_what_a_module_does_to_the_process_at_its_import_is_undone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_a_job_does_to_the_process_that_plans_it_is_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Relative paths of ours begin in the working directory, and the umask is that of our files."""
+    """Relative paths of ours begin in the working directory, the umask is that of our files, and stdout has our documents."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "moving_job.py").write_text(
-        "import os\nos.chdir('/')\nos.umask(0o777)\nfrom jobs import Job\nclass Mine(Job):\n    pass\n"
+        "import os\nos.chdir('/')\nos.umask(0o777)\nos.write(1, b'mine')\nfrom jobs import Job\nclass Mine(Job):\n"
+        "    def __init__(self):\n        os.umask(0o777)\n    def process(self, batch):\n        return {}\n"
     )
     umask = os.umask(0o027)
     try:
-        assert job_class(JobSpec("moving_job:Mine", folder=str(tmp_path))).__name__ == "Mine"
+        assert job_problems(JobSpec("moving_job:Mine", folder=str(tmp_path)), workers=1) == ((), [])
         assert (Path.cwd(), os.umask(umask)) == (tmp_path, 0o027)
+        assert capfd.readouterr() == ("", "mine")
     finally:
         os.umask(umask)

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xxhash
@@ -22,6 +23,21 @@ def plan_of(folder: Path) -> Plan:
     spec = JobSpec("job:Weighty", {"model": str(folder)})
     files = describe_files(Weighty, spec)
     return Plan("test", "0", 0.0, 1, None, (0, 1), spec, 1, 0, {}, files=files)
+
+
+class Settled(Weighty):
+    def __init__(self, model: Path | list[str] | dict[str, str] = Path("weights")) -> None: ...
+
+
+@pytest.mark.parametrize("params", [{}, {"model": ["other", "weights"]}, {"model": {"fold": "weights"}}])
+def test_weights_that_a_default_names_or_a_list_count_too(tmp_path: Path, params: dict[str, Any]) -> None:
+    weights = tmp_path / "weights"
+    weights.write_text("1")
+    spec = JobSpec("job:Settled", params, str(tmp_path))
+    plan = Plan("test", "0", 0.0, 1, None, (0, 1), spec, 1, 0, {}, files=describe_files(Settled, spec))
+    assert not changed_files(plan, spec)
+    weights.write_text("2")
+    assert changed_files(plan, spec)
 
 
 def test_of_a_folder_of_much_the_configuration_counts_and_blocks_of_the_weights(

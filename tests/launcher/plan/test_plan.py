@@ -29,7 +29,7 @@ from launcher.plan.guard import Way
 from launcher.plan.plan import go_on, make_plan
 from launcher.plan.runs_folder import check_runs_folder
 from launcher.runs.find import find_run
-from launcher.submit.submit import current_config
+from launcher.submit.settings import current_config
 from tests.support.builders import AttemptWriter
 from tests.support.instant_executor import command, instant_executor
 from tests.support.launcher_runs import launcher, run_of, write_config

@@ -153,6 +153,17 @@ def test_what_is_not_there_is_told_with_what_is(tmp_path: Path, what: str) -> No
     assert re.search(expected, refused("plan", "second.yaml"), re.MULTILINE)
 
 
+def test_a_column_that_may_be_an_output_is_told_as_that(tmp_path: Path) -> None:
+    write_run(tmp_path, "first", write_rows(tmp_path), executor="instant")
+    write_run(
+        tmp_path, "second", {"run": "first", "outputs": ["text"]}, "jobs.command:Command", {"command": ["echo", "{n}"]}
+    )
+    done("run", "first.yaml")
+    said = refused("plan", "second.yaml")
+    assert "needs the column 'n', which the manifest lacks" in said
+    assert "where it is an output of first, say so: data.manifest.outputs: [text, n]" in said
+
+
 def test_a_column_and_an_output_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("x,text\n1,a\n")
     write_run(tmp_path, "first", "data.csv", executor="instant", data={"shards": 1})
@@ -206,6 +217,26 @@ def test_that_is_told_and_refused(tmp_path: Path) -> None:
     assert "run first was computed again" in refused("run", "second.yaml")
     code, said = command("export", "second", "out", "--format", "numpy")
     assert (code, "run first was computed again" in said) == (1, True)
+
+
+def test_so_is_what_was_made_of_that_in_turn_until_it_is_put_right(tmp_path: Path) -> None:
+    write_run(tmp_path, "third", {"run": "second", "outputs": OUTPUTS}, executor="instant")
+    write_both(tmp_path)
+    done("plan", "first.yaml")
+    compute_first(tmp_path)
+    done("run", "second.yaml")
+    done("run", "third.yaml")
+    compute_first(tmp_path, number=2, rows=Spans([(8, 12)]))
+    code, said = command("status", "third")
+    assert (code, "third  incomplete" in said) == (1, True)
+    assert "outdated: run first was computed again since run second was planned" in said
+    assert said.splitlines()[-1] == "next: launcher rerun second --fresh"
+    with pytest.raises(RunError, match=r"What is made of that comes first: launcher status .*/runs/second"):
+        gather(run_in(tmp_path, "third"))
+    done("rerun", "second", "--fresh")
+    assert "outdated: run second was computed again since this run was planned" in command("status", "third")[1]
+    done("rerun", "third", "--fresh")
+    assert "third  complete" in done("status", "third")
 
 
 def test_results_that_stay_right_are_kept(tmp_path: Path) -> None:

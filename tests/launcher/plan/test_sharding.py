@@ -197,6 +197,11 @@ def test_bad_ranges_say_what_is_wrong(text: str, message: str) -> None:
         parse_ranges(text, 10)
 
 
+def test_a_run_of_one_shard_is_not_said_to_have_several() -> None:
+    with pytest.raises(InputError, match="there is no shard 3; the run has shard 0 alone"):
+        parse_ranges("3", 1)
+
+
 parts_lists = st.lists(st.integers(0, 60), min_size=1, max_size=6)
 
 

@@ -23,6 +23,7 @@ from launcher.plan.guard import config_folder
 from launcher.plan.plan import make_plan
 from launcher.python import planning
 from launcher.python.samples import looked_at
+from launcher.submit.start import Started
 from tests.example_jobs.toy_jobs import Toy
 from tests.support.launcher_runs import document
 from tests.support.launcher_runs import launcher as command
@@ -173,6 +174,16 @@ def test_a_copy_of_a_job_has_its_parameters() -> None:
 def test_another_folder_is_refused() -> None:
     with pytest.raises(InputError, match="relative paths start in the working directory"):
         plan(folder="elsewhere")
+
+
+def test_values_of_rerun_are_what_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = launcher.plan(Toy(), [1], name="toy", executor="local")
+    given: list[str] = []
+    monkeypatch.setattr(
+        import_module("launcher.python.run"), "start_again", lambda *a, **_: given.extend(a[2]) or Started
+    )
+    run.rerun(slurm={"comment": "\U0001f600", "account": "0012"}, job={"params": {"x": float("inf")}})
+    assert given == ['slurm.comment="\U0001f600"', 'slurm.account="0012"', "job.params.x=.inf"]
 
 
 def test_a_wait_has_an_end(folder: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from jobs.errors import InputError
 from launcher.manifest.manifest import build_manifest
 from launcher.python.plain import NotPlainError, plain
-from launcher.python.samples import write
+from launcher.python.samples import unseen_index, write
 
 Point = namedtuple("Point", "x y")
 
@@ -39,6 +39,22 @@ def read(samples: Any, folder: Path) -> list[dict[str, Any]]:
 
 
 NOON = datetime.datetime(2026, 1, 1, 12)
+DAY = NOON.date()
+
+
+@pytest.mark.parametrize(
+    ("samples", "is_noted"),
+    [
+        (pd.DataFrame({"x": [1, 2]}), False),
+        (pd.DataFrame({"x": [1, 2]}).iloc[1:], False),
+        (pd.DataFrame({"x": [1, 2]}, index=["a", "b"]), True),
+        (pd.DataFrame({"x": [1, 2]}).rename_axis("key"), True),
+        (pd.DataFrame({"x": [1], "y": [1], "z": [1]}).set_index(["x", "y"]), True),
+        ([{"x": 1}], False),
+    ],
+)
+def test_an_index_that_no_sample_has_is_noted(samples: object, is_noted: bool) -> None:
+    assert bool(unseen_index(samples)) is is_noted
 
 
 @pytest.mark.parametrize(
@@ -59,6 +75,9 @@ NOON = datetime.datetime(2026, 1, 1, 12)
         (pd.DataFrame({"c": pd.Categorical(["a", "b", "a"])}), [{"c": "a"}, {"c": "b"}, {"c": "a"}]),
         ([Point(1, 2)], [{"x": 1, "y": 2}]),
         ([Row(1, "a")], [{"x": 1, "name": "a"}]),
+        ([{1.5, 0.5}, [None]], [{"value": [0.5, 1.5]}, {"value": [None]}]),
+        (pd.DataFrame({"x": ["a", None, np.nan, pd.NA]}), [{"x": "a"}, *([{"x": None}] * 3)]),
+        ([1, None, 0.5], [{"value": 1.0}, {"value": None}, {"value": 0.5}]),
         ([{"v": np.float32(0.5), "l": [1, 2], "d": {"k": NOON}}], [{"v": 0.5, "l": [1, 2], "d": {"k": NOON}}]),
     ],
 )
@@ -98,6 +117,14 @@ def test_many_rows_keep_their_order_and_widen_their_types(tmp_path: Path) -> Non
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), r"two columns have the name 'a'"),
         (pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]), r"two columns have the name 'a'"),
         (pa.chunked_array([[1, 2]]), r"a ChunkedArray is no table"),
+        (["a", b"a"], r"row 0, column 'value': tasks would get b'a' in place of 'a'"),
+        ([{"x": ["a", b"b"]}], r"tasks would get \['a', 'b'\] in place of \['a', b'b'\]"),
+        ([DAY, NOON], r"row 1, column 'value': tasks would get datetime.date\(2026, 1, 1\) in place of datetime.datetime"),
+        (pd.DataFrame({"x": [DAY, NOON]}), r"row 1, column 'x': tasks would get datetime.date\(2026, 1, 1\)"),
+        ([NOON.replace(tzinfo=datetime.UTC), NOON], r"row 1, .*all times with a zone or none"),
+        ([NOON, NOON.replace(tzinfo=datetime.UTC)], r"row 1, .*all times with a zone or none"),
+        ([datetime.time(1, tzinfo=datetime.UTC)], r"tasks would get datetime.time\(1, 0\) in place of"),
+        ([pd.Timestamp(1)], r"in place of Timestamp\('1970-01-01 00:00:00.000000001'\).*what is finer as text"),
         ([{"x": 1}] * 65_536 + [{"x": "a"}], r"the values of a column are of types that do not go together"),
     ],
 )  # fmt: skip

@@ -15,6 +15,7 @@ from jobs.storage.durations import Durations
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Submission
 from launcher.cli import main
+from launcher.report.report import write_report
 from tests.support.builders import AttemptWriter, build_plan
 from tests.support.large_run import EVIL, build_large_run
 
@@ -137,6 +138,25 @@ def test_no_scheduler_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for command in ("report", "metrics", "events"):
         assert main([command, str(run.path)]) == 0
     assert started == []
+
+
+@pytest.mark.parametrize(
+    ("executor", "peak", "told"),
+    [
+        ("slurm", 1 << 30, "memory, at most 8.0G 1.0G 1.5G time, at most 60.0 s 2 min"),
+        ("slurm", 6 << 30, "memory, at most 8.0G 6.0G as asked"),
+        ("local", 1 << 30, "memory, at most 8.0G 1.0G time, at most 60.0 s Submissions"),
+    ],
+)
+def test_what_to_ask_for_next_time_is_told_where_something_is_asked_for(
+    tmp_path: Path, executor: str, peak: int, told: str
+) -> None:
+    run = build_plan(tmp_path / "run", (0, 25))
+    replace(Submission.read(run.submission(1)), executor=executor).write(run.submission(1))
+    with AttemptWriter(run, began=time.time() - 60) as writer:
+        writer.commit(0, 8)
+        writer.beat(seconds=60.0, cpus=2, cpu_seconds=60.0, memory_limit=8 << 30, peak_memory=peak)
+    assert told in shown(write_report(run).read_text())
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """output.max_file_size and output.compression, from the config to the commands that take a result."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from jobs.gather.verify import verify
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import ResultForm, Submission
 from launcher import results
+from launcher.cli import main
 from tests.support.builders import build_run, everything
 from tests.support.instant_executor import command, go_on, instant_executor
 from tests.support.launcher_runs import datasets, run_of, write_config
@@ -97,6 +99,66 @@ def test_what_is_no_form_is_refused(tmp_path: Path, output: dict[str, str], said
     code, text = command("plan", write_config(tmp_path, output=output))
     assert code == 2
     assert said in text
+
+
+def test_the_result_of_a_complete_run_goes_where_its_config_wants_it_now(tmp_path: Path) -> None:
+    with instant_executor():
+        config, moved = write_config(tmp_path, job="Everything"), tmp_path / "moved.h5"
+        assert go_on(config)[0] == 0
+        run, before = run_of(config), datasets(run_of(config).result)
+        there = ("--set", f"output.path={moved}")
+        assert "launcher run, with the same config, writes it there" in command("submit", config, *there)[1]
+        code, said = go_on(config, *there)
+        assert (code, f"result: {moved}" in said) == (0, True), said
+        assert f"result: {moved}, intact" in command("verify", run.path)[1]
+        np.testing.assert_equal(datasets(moved), before)
+        assert command("clean", run.path, "--yes")[0] == 0
+        code, said = go_on(config)
+        assert (code, "its result is all that there is of it, and stays where it is" in said) == (2, True)
+        assert go_on(config, *there)[0] == 0
+
+
+def test_what_a_job_prints_when_its_result_is_written_again_is_not_in_the_document(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "chatty_fold.py").write_text(
+        "import os\nfrom tests.example_jobs.toy_jobs import Everything\nclass Chatty(Everything):\n"
+        "    def reduce(self, state, block):\n        print('said')\n        os.write(1, b'written')\n        return 0\n"
+        "    def finish(self, state):\n        return {}\n"
+    )
+    with instant_executor():
+        config = write_config(tmp_path, job="chatty_fold:Chatty", executor="instant")
+        assert go_on(config)[0] == 0
+        run_of(config).result.unlink()
+        capfd.readouterr()
+        assert main(["run", str(config), "--json"]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)["state"] == "complete"
+    assert "said" in err
+    assert "written" in err
+
+
+def test_a_result_that_is_all_that_there_is_of_a_run_is_no_other_runs_to_replace(tmp_path: Path) -> None:
+    shared = tmp_path / "shared.h5"
+
+    def config(name: str) -> Path:
+        return write_config(tmp_path / name, job="Everything", name=name, output={"path": str(shared)})
+
+    with instant_executor():
+        one, late, other = map(config, ("one", "late", "other"))
+        assert command("plan", late)[0] == 0
+        assert go_on(one)[0] == 0
+        before = shared.read_bytes()
+        code, said = go_on(other)
+        assert (code, f"holds the result of run {run_of(one).path}: give each run" in said) == (2, True), said
+        assert command("clean", run_of(one).path, "--yes")[0] == 0
+        code, said = command("submit", run_of(late).path, "--set", "executor=instant")
+        assert f"holds the result of run {run_of(one).path}: give each run" in command("gather", run_of(late).path)[1]
+        assert shared.read_bytes() == before
+        shutil.rmtree(run_of(one).path)
+        code, said = go_on(other)
+        assert (code, "holds the result of run one, which is gone: give each run" in said) == (2, True), said
+        assert go_on(one)[0] == 0  # planned again it is the same run
 
 
 def test_a_submission_notes_the_form(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ def test_a_run_is_found_by_its_name_from_every_directory(state: Path, tmp_path: 
     assert [find_run("one"), find_run("two")] == [one, two]
     with pytest.raises(InputError, match="no such run"):
         find_run("a/one")
+    with pytest.raises(InputError, match=r"no such run, .*did you mean: two;"):
+        find_run("twoo")
 
 
 def test_of_several_runs_of_a_name_none_is_taken_unless_it_is_here(state: Path, tmp_path: Path) -> None:

@@ -2,7 +2,16 @@
 
 import pytest
 
-from launcher.slurm.associations import ACCOUNT_FIELDS, QOS_FIELDS, USER_FIELDS, Bounds, Policy, read_policy, too_much
+from launcher.slurm.associations import (
+    ACCOUNT_FIELDS,
+    DEFAULT_QOS_FIELDS,
+    QOS_FIELDS,
+    USER_FIELDS,
+    Bounds,
+    Policy,
+    read_policy,
+    too_much,
+)
 
 GIB = 1 << 30
 
@@ -15,19 +24,26 @@ def rows(fields: str, *told: dict[str, str]) -> str:
 
 USERS = rows(
     USER_FIELDS,
-    {"DefaultAccount": "lab", "Account": "lab", "Cluster": "site", "DefaultQOS": "small", "MaxTRES": "cpu=6"},
+    {"DefaultAccount": "lab", "Account": "lab", "Cluster": "site", "MaxTRES": "cpu=6"},
     {"DefaultAccount": "lab", "Account": "lab", "Cluster": "site", "Partition": "gpu", "MaxSubmitJobs": "9",
      "GrpSubmitJobs": "7"},
     {"DefaultAccount": "lab", "Account": "debug", "Cluster": "site", "MaxSubmitJobs": "3"},
     {"DefaultAccount": "lab", "Account": "debug", "Cluster": "elsewhere", "MaxSubmitJobs": "1"},
     {
-        "DefaultAccount": "lab", "Account": "paid", "Cluster": "site", "DefaultQOS": "fast", "MaxSubmitJobs": "100",
+        "DefaultAccount": "lab", "Account": "paid", "Cluster": "site", "MaxSubmitJobs": "100",
         "MaxTRES": "cpu=4,mem=2048M", "MaxWall": "1-00:00:00",
     },
     {"DefaultAccount": "lab", "Account": "odd", "Cluster": "site", "MaxSubmitJobs": "-1",
      "MaxTRES": "cpu=x,mem=,mem=18446744073709551614M",
      "MaxWall": "x"},
 )  # fmt: skip
+DEFAULT_QOS = rows(
+    DEFAULT_QOS_FIELDS,
+    {"Cluster": "site", "Account": "lab", "DefaultQOS": "small"},
+    {"Cluster": "site", "Account": "lab", "Partition": "gpu"},
+    {"Cluster": "elsewhere", "Account": "paid", "DefaultQOS": "small"},
+    {"Cluster": "site", "Account": "paid", "DefaultQOS": "fast"},
+)
 ACCOUNTS = rows(
     ACCOUNT_FIELDS,
     {"Cluster": "site", "Account": "root"},
@@ -54,7 +70,7 @@ QOS = rows(
 
 @pytest.fixture
 def policy() -> Policy:
-    return read_policy(USERS, ACCOUNTS, QOS)
+    return read_policy(USERS, DEFAULT_QOS, ACCOUNTS, QOS)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +102,7 @@ def test_what_a_job_may_take_is_the_least_of_all_that_it_falls_under(policy: Pol
 
 def test_no_accounting_means_no_limits() -> None:
     assert Policy().bounds("site", None, None, None) == Bounds()
-    assert read_policy("", "", "").bounds("site", None, None, None) == Bounds()
+    assert read_policy("", "", "", "").bounds("site", None, None, None) == Bounds()
 
 
 @pytest.mark.parametrize(

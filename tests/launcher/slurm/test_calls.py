@@ -1,7 +1,9 @@
 """Calls of Slurm's commands, with stand-ins for them: what sbatch's answers mean, and what it is started with."""
 
 import os
+import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from launcher.slurm import calls, limits, sbatch, scheduler
 from launcher.slurm.associations import USER_FIELDS
 from launcher.slurm.limits import forget, limits_for
 from launcher.slurm.parsers import JobId
+from tests.support.launcher_runs import in_process, write_config
 
 
 @pytest.fixture
@@ -197,8 +200,14 @@ def test_a_command_that_hangs_is_no_answer_and_is_not_waited_for_without_end(
 ) -> None:
     monkeypatch.setattr(calls, "_TIMEOUT", 0.2)
     monkeypatch.setattr(calls, "BACK_OFF", (0.1, 0.1, 0.1, 0.1, 0.1))
-    asked, run = [], calls.run  # counted here: who is killed that soon may not have begun to count
-    monkeypatch.setattr(calls, "run", lambda *command: (asked.append(command), run(*command))[1])
+    asked: list[tuple[str, ...]] = []
+    run = calls.run  # counted here: who is killed that soon may not have begun to count
+
+    def noted(*command: str) -> str:
+        asked.append(command)
+        return run(*command)
+
+    monkeypatch.setattr(calls, "run", noted)
     stand_in(programs, "squeue", "exec sleep 60")
     with pytest.raises(calls.NoAnswer, match="squeue did not answer within"):
         scheduler.queue()
@@ -220,6 +229,15 @@ def test_many_jobs_are_asked_for_by_one_call(programs: Path) -> None:
     stand_in(programs, "scontrol", f'echo call >> $0.calls; for n in 1 2 3 4 5 6 7; do echo "{row}"; done')
     assert [row.job_id for row in scheduler.jobs(["2", "4", "5", "6", "9"])] == ["2", "4", "5", "6"]
     assert count(programs, "scontrol") == 1
+
+
+def test_the_accounting_is_asked_from_a_day_before_on(programs: Path) -> None:
+    """Clocks of machines differ, and at the end of summer time an hour comes twice."""
+    stand_in(programs, "sacct", 'echo "$@" > $0.said')
+    scheduler.accounting(["2"], 1_700_000_000.0)
+    start = re.search(r"-S (\S+)", (programs / "sacct.said").read_text())
+    assert start
+    assert time.mktime(time.strptime(start[1], "%Y-%m-%dT%H:%M:%S")) <= 1_700_000_000 - 82_800
 
 
 @pytest.mark.parametrize(("enforced", "jobs"), [("associations,qos", None), ("associations,limits,qos,safe", 3)])
@@ -285,3 +303,12 @@ def test_commands_without_a_cluster_are_told_as_such(programs: Path, said: str) 
         limits_for({})
     shown = str(caught.value).rpartition("(scontrol: ")[2].removesuffix(")").removesuffix(" ...")
     assert set(shown.split()) <= set(said.split())  # it is cut between words
+
+
+def test_where_there_is_no_cluster_plan_leaves_nothing(programs: Path, tmp_path: Path) -> None:
+    for name in ("sbatch", "scontrol"):
+        stand_in(programs, name, 'echo "fatal: Could not establish a configuration source" >&2; exit 1')
+    config = write_config(tmp_path / "project", executor="auto")
+    done = in_process(config.parent, "plan", config)
+    assert (done.returncode, done.stderr.count("its configuration is not: set SLURM_CONF")) == (2, 1), done.stderr
+    assert not (config.parent / "runs").exists()

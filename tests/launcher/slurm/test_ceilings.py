@@ -7,17 +7,19 @@ import pytest
 
 from launcher.config.settings import RetrySettings
 from launcher.runs.causes import NextAttempt
-from launcher.slurm.ceilings import Ceilings, ceilings_for, highest, read_partitions
+from launcher.slurm.capacity import read_nodes
+from launcher.slurm.ceilings import Ceilings, ceilings_for, highest
+from launcher.slurm.limits import forget
 from launcher.slurm.outlook import over
 from tests.launcher.slurm.test_terms import asked, config_with
 from tests.support.slurm_fixtures import BringUp
 
 MIB = 1 << 20
 SINFO = """\
-main*|1-00:00:00|64000
-main*|1-00:00:00|128000+
-long|infinite|64000
-short|3:00|1
+main*|4|8|(null)|idle|64000|NO|n/a|1-00:00:00
+main*|1|8|(null)|down|128000|NO|n/a|1-00:00:00
+long|4|8|(null)|idle|64000|NO|n/a|infinite
+short|4|8|(null)|idle|1|NO|n/a|3:00
 a wrapper says something
 """
 
@@ -34,22 +36,27 @@ a wrapper says something
     ],
 )
 def test_the_most_is_that_of_the_partition_that_allows_most(partitions: str | None, found: Ceilings) -> None:
-    assert highest(read_partitions(SINFO), partitions) == found
+    assert highest(read_nodes(SINFO), partitions) == found
 
 
 def test_the_cluster_that_has_the_submission_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sinfo").write_text(
-        "#!/bin/bash\ncase $1 in --clusters=far) echo 'main*|2:00|64000';; *) echo 'main*|1:00|9';; esac\n"
+        "#!/bin/bash\nrow='main*|4|8|(null)|idle'\n"
+        'case $1 in --clusters=far) echo "$row|64000|NO|n/a|2:00";; *) echo "$row|9|NO|n/a|1:00";; esac\n'
     )
     (tmp_path / "sinfo").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert ceilings_for({}, "far") == Ceilings(64000 * MIB, 120, "main")
-    assert ceilings_for({}).time == 60
+    forget()
+    try:
+        assert ceilings_for({}, "far") == Ceilings(64000 * MIB, 120, "main")
+        assert ceilings_for({}).time == 60
+    finally:
+        forget()
 
 
 def test_what_a_partition_never_gives_is_told_when_it_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = "main*|3:00|6000+\nlong|infinite|64000\n"
-    monkeypatch.setattr("launcher.slurm.ceilings.run", lambda *words: rows)
+    rows = "main*|4|8|(null)|idle|6000|NO|n/a|3:00\nlong|4|8|(null)|idle|64000|NO|n/a|infinite\n"
+    monkeypatch.setattr("launcher.slurm.ceilings.nodes_at", lambda cluster: read_nodes(rows))
     assert over({"time": "10", "mem": "7000M"}) == [
         "an array task may never start: it asks for --time=0:10:00, and partition main gives 0:03:00",
         "an array task may never start: it asks for --mem=7000M, and the largest node of main has 5.9G",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import InputError
+from jobs.errors import InputError, RunError
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
@@ -44,9 +44,9 @@ def stand_in(folder: Path, name: str, body: str) -> None:
     (folder / name).chmod(0o755)
 
 
-def recorded(folder: Path, **fields: object) -> tuple[RunDir, Submission]:
+def recorded(place: Path, **fields: object) -> tuple[RunDir, Submission]:
     """A run with a submission of four array tasks that are jobs of their own."""
-    config = load_config(write_config(folder, executor="slurm", slurm={"finalize": "none"}))
+    config = load_config(write_config(place, executor="slurm", slurm={"finalize": "none"}))
     made = make_plan(config)
     ranges = tuple((task, task + 1) for task in range(4))
     resources = Resources(single_jobs=True, attended=True)
@@ -96,6 +96,22 @@ def test_places_in_the_queue_are_those_of_the_array_tasks(programs: Path, tmp_pa
     stand_in(programs, "squeue", f'echo "102|N/A|RUNNING|None|{names[1]}"; echo "103|N/A|RUNNING|None|{names[2]}"')
     (seen,) = look(run, [submission]).submissions
     assert seen.job_ids == ("101", "102", "103")
+
+
+def test_a_job_that_has_got_the_number_of_a_runs_is_not_cancelled(programs: Path, tmp_path: Path) -> None:
+    run, submission = recorded(tmp_path, job_ids=("101",), folder=str(tmp_path / "runs" / "toy"))
+    stand_in(programs, "squeue", 'echo "101|N/A|RUNNING|None|mine"')
+    stand_in(programs, "scancel", "touch $0.called")
+    with pytest.raises(RunError, match=r"Slurm job 101 is called mine.*: scancel 101"):
+        SlurmExecutor().cancel(run, submission)
+    assert not (programs / "scancel.called").exists()
+
+
+def test_jobs_of_a_run_that_was_moved_have_the_names_of_where_it_was(programs: Path, tmp_path: Path) -> None:
+    run, submission = recorded(tmp_path, folder="/where/it/was")
+    (name, *_) = task_names(RunDir(run.path.rename(tmp_path / "now")), submission)
+    assert name.startswith("was-")
+    assert look(RunDir(tmp_path / "now"), [submission]).foreign == {}
 
 
 @pytest.mark.parametrize("attended", [True, False])

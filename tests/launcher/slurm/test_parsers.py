@@ -11,7 +11,6 @@ from launcher.slurm.parsers import (
     is_queue_full,
     is_submit_limit,
     read_accounting,
-    read_default_time,
     read_job_id,
     read_jobs,
     said,
@@ -197,21 +196,3 @@ def test_every_element_of_an_array_is_found(indices: list[int], unit: str) -> No
 )
 def test_a_job_id_stands_alone_on_its_line(text: str, job_id: JobId | None) -> None:
     assert read_job_id(text) == job_id
-
-
-SINFO = """\
-cpu*|n/a|1-00:00:00
-short|1:00|10:00
-open|n/a|infinite
-a wrapper's words
-"""
-
-
-@pytest.mark.parametrize(
-    ("partitions", "seconds"),
-    [(None, 86400), ("short", 60), ("open", None), ("open,cpu,short", 60), ("other", None)],
-)
-def test_a_job_that_asks_for_no_time_has_its_partitions_default_or_most(
-    partitions: str | None, seconds: int | None
-) -> None:
-    assert read_default_time(SINFO, partitions) == seconds

@@ -140,10 +140,10 @@ OTHERS = "down down* idle* drained draining fail maint unknown future inval perf
 
 
 def test_sinfo_tells_which_nodes_run_jobs() -> None:
-    rows = "".join(f"cpu*|2|8|(null)|{state}|6000|NO\n" for state in [*USABLE.split(), *OTHERS.split()])
+    rows = "".join(f"cpu*|2|8|(null)|{state}|6000|NO|n/a|infinite\n" for state in [*USABLE.split(), *OTHERS.split()])
     assert tasks_at_once(read_nodes(rows), None, 4, 0, whole_nodes=False) == 4 * len(USABLE.split())
     kinds = ["gpu:a100:8(S:0-1)", "gpu:8", "gpu:1g.5gb:4,gpu:2g.10gb:4,shard:64"]
-    rows = "".join(f"gpu|1|64|{kind}|idle|6000|NO\n" for kind in kinds)
+    rows = "".join(f"gpu|1|64|{kind}|idle|6000|NO|n/a|infinite\n" for kind in kinds)
     assert tasks_at_once(read_nodes(rows), "gpu", 1, 4, whole_nodes=False) == 6
 
 

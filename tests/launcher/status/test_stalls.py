@@ -135,15 +135,18 @@ def hanging(folder: Path, **sections: Any) -> Path:
     return write_config(folder, 200, job="tests.example_jobs.hanging_jobs:HangsOnce", params=params, **sections)
 
 
-def test_a_task_that_hangs_is_told(tmp_path: Path) -> None:
-    config = hanging(tmp_path)
+def test_a_task_that_hangs_is_told_and_no_time_left_while_nobody_else_works(tmp_path: Path) -> None:
+    config = hanging(tmp_path, local={"parallelism": 1})
     process, run = start(tmp_path, "run", config), run_of(config)
     found: list[Stalled] = []
 
     def is_told() -> bool:
         status = StatusReader(run).read() if run.plan.exists() else None
         found[:] = status.laggards.stalled if status else ()
-        return bool(status and found and any("stalled: " in line for line in status_lines(status)))
+        if not (status and found):
+            return False
+        assert status.eta is None
+        return any("stalled: " in line for line in status_lines(status))
 
     try:
         wait_until(is_told)

@@ -137,7 +137,7 @@ def test_the_json_has_the_documented_keys(run: RunDir) -> None:
 def test_samples_in_flight_and_what_the_job_counts_are_told(run: RunDir) -> None:
     own(run, ProcessIdentity.current())
     for worker, process in ((0, HERE), (1, dead_process().to_json())):
-        with attempt(run, worker=worker, process=process) as writer:
+        with attempt(run, worker=worker, process=process, age=1000) as writer:
             writer.hold(25 * worker, 25 * worker + 25, range_=worker)
             writer.commit(25 * worker, 25 * worker + 16)
             writer.beat(in_flight=8, counts={"tokens": 600}, begun=25 * worker + 16)
@@ -145,7 +145,7 @@ def test_samples_in_flight_and_what_the_job_counts_are_told(run: RunDir) -> None
     document = status.to_json()
     assert document["samples_in_flight"] == 8, "of those that are alive"
     assert document["counts"]["tokens"]["total"] == 1200
-    assert document["counts"]["tokens"]["per_second"] == pytest.approx(120, rel=0.2)
+    assert document["counts"]["tokens"]["per_second"] == pytest.approx(1.2, rel=0.2)
     assert " tokens/s, 8 in flight, " in summary_line(status)
     write(run, 2, *both(2), end=EndReason.DONE)
     assert read(run).to_json()["counts"].keys() == {"tokens"}
@@ -520,12 +520,12 @@ def test_the_rate_counts_what_this_submission_did(run: RunDir) -> None:
     write(run, 0, (0, 16), end=EndReason.STOPPED)
     submit(run, 2, rows=Spans([(16, 50)]))
     own(run, ProcessIdentity.current(), number=2)
-    with attempt(run, submission=2, age=3, process=HERE) as writer:
+    with attempt(run, submission=2, age=300, process=HERE) as writer:
         writer.commit(16, 25)
         writer.beat()
     status = read(run)
     assert status.rate
-    assert status.rate == pytest.approx(9 / 3, rel=0.2)
+    assert status.rate == pytest.approx(9 / 300, rel=0.2)
     assert status.eta == pytest.approx(75 / status.rate)
 
 
@@ -683,6 +683,8 @@ def test_chosen_shards_are_those_that_failed_run_or_are_slow(tmp_path: Path) -> 
     assert slow.elapsed == pytest.approx(100, abs=60)
     table = [line.split() for line in status_lines(found, [slow]) if "samples/s" in line]
     assert table[-1] == ["shard", "state", "samples", "node", "elapsed", "memory", "samples/s"]
+    narrow = [line.split() for line in status_lines(found, [slow], width=50) if "samples/s" in line]
+    assert narrow[-1] == ["shard", "state", "samples", "node", "samples/s"]
     assert "  no such shards" in status_lines(read(run), [])
 
 
@@ -725,11 +727,16 @@ def test_a_screen_that_is_redrawn_holds_no_more_than_it_has_room_for(run: RunDir
 
 def test_the_bar_of_the_redrawn_screen_has_a_line_of_its_own(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", "80")
+    with attempt(run) as writer:
+        writer.give_up(0, FailureKind.ERROR, "a long story " * 30)
+        writer.beat(end=EndReason.FAILED, kind=FailureKind.ERROR, message="a long story " * 30)
     screen = StringIO()
     with TerminalView(screen) as view:
         view.show(read(run))
         shown = screen.getvalue()
     (bar,) = [line for line in shown.splitlines() if "\u2501" in line or "\u2500" in line]
+    assert all(len(re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", line)) <= 78 for line in shown.splitlines()), "room for ^C"
     assert not re.sub(r"\x1b\[[\d;?]*[A-Za-z]|[\u2501\u2500\u2578\u257a]", "", bar).strip()
 
 

@@ -21,6 +21,7 @@ from launcher.config.config import load_config
 from launcher.plan.plan import make_plan
 from launcher.runs.find import reference
 from launcher.runs.submissions import Outcome, read_submissions
+from launcher.submit import submit as submit_module
 from launcher.submit.submit import Selection, discard_planned, nothing_to_do, record, select_rows, submit, write_planned
 from tests.support import builders
 from tests.support.builders import AttemptWriter, build_plan, build_run, damage, write_shard, write_stub_result
@@ -260,6 +261,19 @@ def test_a_planned_submission_makes_room_unless_somebody_has_begun_it(planned: R
     AttemptWriter(planned, made.number).close()
     discard_planned(planned)
     assert [known.number for known in read_submissions(planned)] == [made.number]
+
+
+def test_who_discards_a_planned_submission_leaves_one_that_has_got_its_number(
+    planned: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(planned.path.parents[1] / "config.yaml")
+    record(planned, config, Spans([(0, 100)]), planned=True)
+    seen = read_submissions(planned)
+    started = start(planned)
+    monkeypatch.setattr(submit_module, "read_submissions", lambda run: seen)
+    discard_planned(planned)
+    assert Submission.read(planned.submission(1)) == started
+    assert planned.claims(1).is_dir()
 
 
 def test_a_planned_submission_that_somebody_began_and_lost_ends_when_another_is_started(planned: RunDir) -> None:

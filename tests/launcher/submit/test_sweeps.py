@@ -1,6 +1,8 @@
 """Sweeps as commands: planned, run and shown together."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from jobs.storage.rundir import RunDir
 from launcher import results
 from launcher.cli import main
 from launcher.commands import start
+from launcher.runs.set_aside import name_aside
 from launcher.runs.sweeps import runs_of, sweep_of
 from launcher.submit import follow
 from launcher.submit.cancel import cancel_run
@@ -83,6 +86,8 @@ def test_a_run_that_is_called_as_the_sweep_comes_first(config: Path, capsys: pyt
     assert [run.name for run in runs_of(Path("runs"), "toy")] == ["toy-4"]
     said(capsys, "plan", config.name)
     assert said(capsys, "status", "toy").startswith("toy  planned")
+    told = said(capsys, "plan", config.name, "--sweep", "node.batch_size=4")
+    assert "(toy alone is another run); all 1 together: launcher list --sweep toy" in told
 
 
 def test_a_run_of_a_sweep_with_a_damaged_plan_is_not_passed_over(
@@ -92,6 +97,15 @@ def test_a_run_of_a_sweep_with_a_damaged_plan_is_not_passed_over(
     Path("runs/toy-4/plan.json").write_text("{")
     assert main(["verify", "toy"]) == 1
     assert "sweep toy, 2 runs: 1 failed (toy-4), 1 intact" in capsys.readouterr().err
+    listed = said(capsys, "list", "--sweep", "toy")
+    assert re.search("^toy-4 +unreadable", listed, re.MULTILINE)
+    assert re.search("^toy-8 +planned", listed, re.MULTILINE)
+
+
+def test_what_was_set_aside_of_a_sweep_is_none_of_its_runs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said(capsys, "plan", config.name, "--sweep", "node.batch_size=4,8")
+    shutil.copytree("runs/toy-4", f"runs/{name_aside('toy-4', '20261129-115634')}")
+    assert [run.name for run in runs_of(Path("runs"), "toy")] == ["toy-4", "toy-8"]
 
 
 def test_the_name_of_a_sweep_stands_for_its_runs_in_rerun_and_cancel(
@@ -164,6 +178,9 @@ def test_what_cannot_be_a_sweep_is_refused(config: Path, capsys: pytest.CaptureF
         capsys, "plan", config.name, "--set", "output.path=x.h5", *sweep
     )
     assert "--set node.batch_size=0: must be" in refused(capsys, "plan", config.name, "--sweep", "node.batch_size=0,8")
+    assert "unknown parameter. Did you mean bad" in refused(capsys, "plan", config.name, "--sweep", "job.params.bda=1")
+    assert "must be" in refused(capsys, "plan", config.name, "--sweep", "job.params.delay=0,x")
+    assert not Path("runs").exists()  # a value that the Job refuses is told before any of them is planned
     assert "none.csv" in refused(capsys, "run", config.name, "--sweep", "data.manifest=data.csv,none.csv")
     assert "makes runs of one config" in refused(capsys, "run", config.name, "b.yaml", *sweep)
     assert not list(Path("runs").glob("*/submissions/*"))  # all are planned before one begins

@@ -367,3 +367,20 @@ def test_a_run_is_given_once() -> None:
     code, said = command("submit", "first.yaml", "first")
     assert code == 2
     assert "first.yaml and first are of the same run" in said
+
+
+def test_a_run_that_goes_on_waits_for_none_that_waits_for_it() -> None:
+    done("submit", *CHAIN[1:])
+    for name, why in (("first", "is this run itself"), ("second", "in a circle: first after second after first")):
+        code, said = command("submit", "first", "--set", f"after=[{name}]")
+        assert (code, why in said) == (2, True), said
+    assert states() == ["planned"] * 3
+
+
+def test_a_run_that_goes_on_stays_where_and_what_it_is(tmp_path: Path) -> None:
+    done("plan", "first.yaml")
+    for arguments in (("rerun", "first"), ("submit", "first"), ("run", "first")):
+        code, said = command(*arguments, "--set", "name=other")
+        assert code == 2
+        assert f"another run: launcher plan {tmp_path}/first.yaml --set name=..." in said
+    assert state("first") == "planned"

@@ -22,6 +22,7 @@ from launcher.status import views
 from launcher.status.reader import StatusReader
 from launcher.status.status import Status
 from launcher.top.app import TopApp
+from launcher.top.log_screen import LogScreen
 from launcher.top.run_screen import RunScreen
 from tests.support.builders import AttemptWriter, build_plan, build_run
 from tests.support.patience import PATIENCE
@@ -133,6 +134,21 @@ def test_it_is_looked_at_again_and_another_size_of_the_terminal_changes_nothing(
         await until(pilot, lambda: "40 of 64" in head(pilot))
         run.path.rename("elsewhere")
         await until(pilot, lambda: "toy" in head(pilot) and "40 of 64" in head(pilot) and head(pilot).count("\n") > 2)
+
+    driven([run], drive)
+
+
+def test_a_line_that_comes_while_the_screen_of_a_log_is_closed_is_dropped(run: RunDir) -> None:
+    async def drive(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen) and rows(pilot))
+        await pilot.press("l")
+        await until(pilot, lambda: any(line.endswith("words[/b] of 1") for line in log(pilot)))
+        closing = pilot.app.screen
+        assert isinstance(closing, LogScreen)
+        await closing.query_one(RichLog).remove()  # textual takes out what is in a screen before the screen knows
+        await asyncio.to_thread(closing._write, "late")  # as the thread does that follows the log
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen) and rows(pilot))
 
     driven([run], drive)
 

@@ -12,7 +12,7 @@ from jobs.job import Job
 from jobs.kinds import SampleFailureKind
 from jobs.node.beacon import Beacons, InFlight
 from jobs.node.process import sample_runner
-from jobs.node.process.sample_runner import TICK, Item, Outcome, SampleRunner
+from jobs.node.process.sample_runner import TICK, Item, SampleOutcome, SampleRunner
 from jobs.storage.records import FailedSample
 
 IN_FLIGHT, TIMEOUT = 4, 3.0
@@ -113,7 +113,7 @@ class Flight:
         return {one.row: _shown(one) for one in self.runner.collect()}
 
 
-def _shown(one: Outcome) -> Any:
+def _shown(one: SampleOutcome) -> Any:
     return (one.failure.kind, one.failure.message) if one.failure else one.results
 
 

@@ -282,6 +282,20 @@ def test_it_leaves_at_once_where_nothing_is_left(run: RunDir, other: AttemptWrit
     assert idle(run).next(1.0, 0.0) is None
 
 
+def test_it_is_too_late_once_others_have_begun_its_ranges_and_done_all(run: RunDir, other: AttemptWriter) -> None:
+    def is_too_late(worker: int) -> bool:
+        return claimer(run, worker).is_too_late()
+
+    beat(other, "500-999", begun=1000)
+    assert not is_too_late(0)  # nobody has begun its own range
+    assert not is_too_late(1)
+    claim(run, 0, 1, other, 0, 500)
+    assert not is_too_late(0)
+    beat(other, "0-499,500-999", begun=500)
+    assert is_too_late(0)
+    assert is_too_late(1)
+
+
 def test_it_stays_while_it_is_not_known_how_fast_the_other_is_but_not_for_ever(
     run: RunDir, other: AttemptWriter
 ) -> None:

@@ -69,10 +69,14 @@ def test_samples_of_a_batch_that_do_not_go_together_fail_alone_before_a_form_is_
         assert (file["boxes/values"][:].tolist(), file["boxes/offsets"][:].tolist()) == ([1, 2], [0, 0, 0, 2, 2, 2, 2])
 
 
-@pytest.mark.parametrize("names", ["tokens", (5,)])
-def test_outputs_to_count_are_names(monkeypatch: pytest.MonkeyPatch, names: object) -> None:
-    monkeypatch.setattr(Job, "counts", names)
-    with pytest.raises(InputError, match=r"Boxes.counts is .*; valid: names of outputs, such as \('tokens',\)"):
+@pytest.mark.parametrize("names", ["tokens", (5,), None])
+@pytest.mark.parametrize(("attribute", "valid"), [("counts", "outputs"), ("param_files", "parameters")])
+def test_what_a_job_names_is_several_names(
+    monkeypatch: pytest.MonkeyPatch, attribute: str, valid: str, names: object
+) -> None:
+    """``("model")`` is a text, each letter of which would be a parameter without a file."""
+    monkeypatch.setattr(Job, attribute, names)
+    with pytest.raises(InputError, match=rf"Boxes.{attribute} is .*; valid: names of {valid}, such as \('"):
         make_job(JobSpec(f"{JOBS}:Boxes", {}, "."))
 
 

@@ -465,12 +465,17 @@ def test_outputs_that_differ_from_those_of_the_run_fail_one_by_one(tmp_path: Pat
     assert set(failures(run)) >= {0, 1, 2, 3}
 
 
-def test_a_task_for_which_nothing_is_left_leaves_at_once(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", "Toy", 64)
+def test_a_task_for_which_nothing_is_left_leaves_before_it_imports_what_work_takes(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "Toy", 64, tasks=2)
     assert run_task(run).returncode == 0
-    again = run_task(run)
-    assert (again.returncode, last_end(run).done) == (0, Spans())
-    assert "is done: 0 ok, 0 failed" in again.stdout
+    for index in (0, 1):
+        program, *own = command(run, index)
+        late = subprocess.run(
+            [program, "-X", "importtime", *own], capture_output=True, text=True, timeout=PATIENCE, check=True
+        )
+        assert "others have done all of it; nothing to do" in late.stdout
+        assert not re.search("numpy|pyarrow", late.stderr)
+    assert len(attempts(run)) == 1
 
 
 def test_a_submission_that_has_ended_has_no_work(tmp_path: Path) -> None:

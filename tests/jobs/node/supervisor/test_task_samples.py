@@ -244,6 +244,13 @@ def test_an_engine_that_died_behind_a_living_process_makes_no_sample_fail(tmp_pa
     assert results(run)["y"].tolist() == [2 * row for row in range(200)]
 
 
+def test_an_engine_that_hangs_behind_a_living_process_makes_no_sample_fail(tmp_path: Path) -> None:
+    params = {"bad": {"20": "hangs once"}, "marks": str(tmp_path)}
+    run = samples_run(tmp_path / "run", params, sample_timeout=0.5)
+    assert run_task(run).returncode == 0
+    assert numbers(run) == list(range(ROWS))
+
+
 @pytest.mark.thorough
 def test_an_engine_that_dies_again_is_no_complete_run_however_many_samples_may_fail(tmp_path: Path) -> None:
     run = samples_run(
