@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import InputError
+from jobs.storage.files import exists
 from jobs.storage.rundir import RunDir
 from launcher.commands.printer import Printer
 from launcher.config.config import Config, load_config
@@ -92,7 +93,7 @@ def _planned_already(config: Config, advice: Advice) -> list[str]:
     changed = [
         r.name for r in advice.recommendations if r.value != r.was and r.name.startswith(("data.", "node.batch"))
     ]
-    if not changed or not RunDir(config.run_folder).plan.exists():
+    if not changed or not exists(RunDir(config.run_folder).plan):
         return []
     return [
         f"the run {config.run_folder} is planned already, and {' and '.join(changed)} cannot change in it: give the next "

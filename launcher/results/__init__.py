@@ -17,6 +17,7 @@ from pathlib import Path
 from jobs.errors import IncompleteError, InputError, RunError
 from jobs.gather.result_file import FAILED, MISSING, OK
 from jobs.references.stores import is_url
+from jobs.storage.files import exists
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.results.ragged import Ragged
@@ -88,7 +89,7 @@ def _open_file(path: str | Path, manifest: str | None, in_place: bool) -> Result
 def _open_run(run: RunDir, manifest: str | None, in_place: bool) -> Results:
     place = _place(run, manifest)
     path = place.shown
-    if run.cleaned.exists():
+    if exists(run.cleaned):
         in_place = False
         if not place.exists:
             raise RunError(f"{path}: is gone, and {run.path} was cleaned: bring back a copy of it")

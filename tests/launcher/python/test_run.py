@@ -181,11 +181,11 @@ def test_values_of_rerun_are_what_they_are(folder: Path, monkeypatch: pytest.Mon
     run = launcher.plan(Toy(), [1], name="toy", executor="local")
     given: list[str] = []
 
-    def noted(run: RunDir, way: object, overrides: list[str], **_: object) -> type:
-        given.extend(overrides)
+    def started(*arguments: Any, **_: object) -> object:
+        given.extend(arguments[2])
         return Started
 
-    monkeypatch.setattr(import_module("launcher.python.run"), "start_again", noted)
+    monkeypatch.setattr(import_module("launcher.python.run"), "start_again", started)
     run.rerun(slurm={"comment": "\U0001f600", "account": "0012"}, job={"params": {"x": float("inf")}})
     assert given == ['slurm.comment="\U0001f600"', 'slurm.account="0012"', "job.params.x=.inf"]
 
