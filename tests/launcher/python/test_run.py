@@ -14,6 +14,7 @@ import launcher
 from jobs.errors import InputError, RunError
 from jobs.function import AsyncFunction, Function
 from jobs.kinds import RunState
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.stamps import STAMP
 from jobs.storage.submission import Submission
