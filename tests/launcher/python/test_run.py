@@ -180,9 +180,12 @@ def test_another_folder_is_refused() -> None:
 def test_values_of_rerun_are_what_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = launcher.plan(Toy(), [1], name="toy", executor="local")
     given: list[str] = []
-    monkeypatch.setattr(
-        import_module("launcher.python.run"), "start_again", lambda *a, **_: given.extend(a[2]) or Started
-    )
+
+    def start_again(*arguments: Any, **_: Any) -> Started:
+        given.extend(arguments[2])
+        return Started(arguments[0], Plan.read(arguments[0].plan), load_config(arguments[0].config))
+
+    monkeypatch.setattr(import_module("launcher.python.run"), "start_again", start_again)
     run.rerun(slurm={"comment": "\U0001f600", "account": "0012"}, job={"params": {"x": float("inf")}})
     assert given == ['slurm.comment="\U0001f600"', 'slurm.account="0012"', "job.params.x=.inf"]
 
