@@ -616,7 +616,7 @@ def test_the_time_is_kept_to_and_what_is_known_is_told(tmp_path: Path, scratch: 
     for seconds in (8, 24):
         process = start(tmp_path, "probe", path.name, "--seconds", seconds)
         assert process.stdout
-        assert f"{seconds} s at most" in process.stdout.readline()
+        assert any(f"{seconds} s at most" in line for line in process.stdout)  # before it a slow disk is told
         began = time.monotonic()
         text = process.communicate(timeout=PATIENCE)[0]
         assert time.monotonic() - began < seconds + 30, "cleaning up comes on top; all samples would take 5000 s"

@@ -190,10 +190,10 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 def free_ports(count: int) -> list[int]:
     """Ports in a row that nobody listens on, below those that the kernel gives to outgoing connections.
 
-    Each of pytest's workers has 500 of its own: what one has found free, another must not take before it is used.
+    Each of pytest's workers has 1000 of its own: what one has found free, another must not take before it is used.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 20
-    own = range(20000 + 500 * worker, 20500 + 500 * worker - count, count)
+    first_own = 20000 + 1000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 12)
+    own = range(first_own, first_own + 1000 - count, count)
     for first in random.sample(own, len(own)):
         ports = list(range(first, first + count))
         with ExitStack() as stack, suppress(OSError):

@@ -17,7 +17,7 @@ pytest.importorskip("torch")
 # CPU seconds of a task's children that are looked at, and the share of them that those who compute have at least: threads that
 # read and write have a tenth. Seconds of CPU, since on a loaded machine any thread waits its turn; and not the supervisor's,
 # who looks at the children twice a second: the longer they take for their work, the more it does meanwhile.
-_WINDOW = 3.0
+_WINDOW = 2.0
 _COMPUTING = 0.75
 
 
