@@ -22,6 +22,7 @@ from jobs.gather.survey import Surveyed, survey_results
 from jobs.gather.volumes import Volume, VolumeCutter, cut
 from jobs.job import has_reduce, make_job
 from jobs.storage.code import changed, told
+from jobs.storage.files import exists, is_file
 from jobs.storage.plans import Plan
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
@@ -95,7 +96,7 @@ def _kept(
     from jobs.gather.verify import check_result  # only results on their way to a store are kept
 
     started, files = time.monotonic(), [file.path for file in indexed_files(path)]
-    if not path.is_file() or (len(files) or 1) != len(volumes) or read_seal(path) != (seal := one.seal(plan)):
+    if not is_file(path) or (len(files) or 1) != len(volumes) or read_seal(path) != (seal := one.seal(plan)):
         return None
 
     def advance(done: int) -> None:  # the part's rows come before those that are compared
@@ -110,7 +111,7 @@ def _kept(
 
 def _check_run(run: RunDir, plan: Plan) -> None:
     """Raises RunError where there is nothing to make a result of, or of samples that are others by now."""
-    if run.cleaned.exists():
+    if exists(run.cleaned):
         raise RunError(
             f"{run.path}: was cleaned (launcher clean), so there is nothing to make a result of, and the one that it had is "
             "all; to compute it again: launcher run CONFIG --fresh"
@@ -125,7 +126,7 @@ def _new_code(run: RunDir, plan: Plan, is_wanted: bool) -> list[str]:
     if found and not is_wanted:
         raise RunError(
             f"{run.path}: {told(plan, found)}, which folds the results; to make the summary with the code of now: "
-            f"launcher gather {run.path}"
+            f"launcher gather {run.argument}"
         )
     return found
 

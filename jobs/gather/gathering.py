@@ -47,6 +47,7 @@ from jobs.gather.window_reader import WindowReader
 from jobs.gather.windows import windows
 from jobs.job import has_reduce, make_job
 from jobs.plural import counted
+from jobs.storage.files import exists, is_file
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import seal_of_rows
@@ -173,7 +174,7 @@ class Gathering:
         """Makes a file of several, unless it is there and intact."""
         path = volume_path(self._path, self._token, number)
         for there in (unfinished(path), path):
-            if there.is_file():
+            if is_file(there):
                 if self._is_intact(there, volume, section):
                     return []
                 section = Sections(self._committed).take(volume.start, volume.stop)  # the other one is used up
@@ -225,7 +226,7 @@ class Gathering:
     def _files(self) -> list[IndexedFile]:
         """Where the files of several are now."""
         names = (volume_path(self._path, self._token, number) for number in range(len(self._volumes)))
-        there = (unfinished(path) if unfinished(path).exists() else path for path in names)
+        there = (unfinished(path) if exists(unfinished(path)) else path for path in names)
         return [IndexedFile(path, one.start, one.stop) for path, one in zip(there, self._volumes, strict=True)]
 
     def _blocks(self, files: Sequence[IndexedFile]) -> Iterator[dict[str, Any]]:
@@ -278,7 +279,7 @@ def _damage(run: RunDir, damaged: Sequence[Damage], path: Path) -> str:
         [
             f"{run.path}: {what} not on disk as written, in shards {shards.brief()}:",
             *lines,
-            f"`launcher rerun {run.path} --shards {shards.coarse()}` computes them again; {of_the_rest(run, [path])}",
+            f"`launcher rerun {run.argument} --shards {shards.coarse()}` computes them again; {of_the_rest(run, [path])}",
         ]
     )
 
@@ -287,4 +288,4 @@ def of_the_rest(run: RunDir, paths: Sequence[Path]) -> str:
     """How to have results, at these paths, of what there is."""
     if kept := [str(path) for path in paths if holds_complete(path)]:
         return f"what is complete stays as it is ({', '.join(kept)}): for a result of the rest move that away first"
-    return f"`launcher gather {run.path} --allow-missing` makes a result of what there is"
+    return f"`launcher gather {run.argument} --allow-missing` makes a result of what there is"

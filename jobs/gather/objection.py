@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import LauncherError
+from jobs.storage.files import exists
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import HDF5, read_seal
@@ -43,7 +44,7 @@ def _of_another(path: Path, run: RunDir, *, is_new: bool) -> str | None:
         return None
     other = RunDir(Path(folder)) if folder else None
     if other and _fingerprint(other) == told.get("fingerprint"):
-        if not (is_new or other.cleaned.exists()):
+        if not (is_new or exists(other.cleaned)):
             return None
         whose = str(other.path)
     elif told["name"] == run.name:  # it was moved, or planned again

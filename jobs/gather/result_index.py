@@ -23,7 +23,7 @@ import numpy as np
 from jobs.errors import DamageError
 from jobs.gather.hdf5_file import UNREADABLE, writing
 from jobs.gather.result_file import begun
-from jobs.storage.files import fsync_folder
+from jobs.storage.files import exists, fsync_folder, is_file
 from jobs.storage.seals import read_seal, seal_of_rows
 
 _REPLACES = "replaces"
@@ -61,7 +61,7 @@ def unfinished(path: Path) -> Path:
 
 def located(path: Path) -> Path:
     """Where a file is now: it may not have its name yet."""
-    return path if path.exists() or not unfinished(path).exists() else unfinished(path)
+    return path if exists(path) or not exists(unfinished(path)) else unfinished(path)
 
 
 def read_at(path: Path, read: Callable[[Path], _Read]) -> _Read:
@@ -123,7 +123,7 @@ def read_index(path: Path) -> tuple[IndexedFile, ...]:
 def indexed_files(path: Path) -> tuple[IndexedFile, ...]:
     """Those of whatever is there now; none where that is no index, or nothing."""
     try:
-        return read_index(path) if path.is_file() else ()
+        return read_index(path) if is_file(path) else ()
     except DamageError:
         return ()
 

@@ -14,11 +14,11 @@ def shortfall(run: RunDir, plan: Plan, surveys: Sequence[Survey]) -> Iterator[st
         missing = sum(survey.missing for survey in surveys)
         yield (
             f"{not_done.count:,} of {plan.shard_count:,} shards are not done ({not_done.brief()}), {missing:,} of "
-            f"{plan.rows:,} samples have no result yet: `launcher rerun {run.path}` runs what is missing"
+            f"{plan.rows:,} samples have no result yet: `launcher rerun {run.argument}` runs what is missing"
         )
     if over := union(survey.over_budget for survey in surveys):
         yield (
             f"in {over.count:,} of {plan.shard_count:,} shards ({over.brief()}) more samples failed than "
-            f"node.max_failed_samples allows: `launcher errors {run.path}` lists them, `launcher status {run.path}` says "
-            "how to go on"
+            f"node.max_failed_samples allows: `launcher errors {run.argument}` lists them, `launcher status {run.argument}` "
+            "says how to go on"
         )

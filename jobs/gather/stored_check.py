@@ -29,7 +29,7 @@ def check_stored(run: RunDir) -> tuple[str, ...]:
 
 
 def _check(run: RunDir, one: Surveyed) -> None:
-    remedy = f"`launcher verify {run.path}` says which shards are to be done again"
+    remedy = f"`launcher verify {run.argument}` says which shards are to be done again"
     if lost := one.survey.lost:
         raise DamageError(f"{run.path}: {lost[0]}: not on disk as it was written; {remedy}")
     ends: dict[tuple[int, int], int] = {}

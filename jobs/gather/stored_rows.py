@@ -83,7 +83,7 @@ class StoredRows:
             shards = Spans.of_numbers({damage.shard for damage in lost})
             found.append(
                 f"{counted(len(lost), 'batch is', 'batches are')} not on disk as written, in shards {shards.brief()}: "
-                f"`launcher rerun {self._run.path} --shards {shards.coarse()}` computes them again"
+                f"`launcher rerun {self._run.argument} --shards {shards.coarse()}` computes them again"
             )
         return found
 
@@ -208,10 +208,10 @@ class StoredRows:
                     return data
         assert mine is not None
         damage = committed.damage(Unlike(mine, (name,)))
-        path = self._run.path
+        run = self._run
         raise DamageError(
-            f"{path}: {damage}: not on disk as it was written; `launcher gather {path}` takes what another attempt has, if "
-            f"one has it, and `launcher rerun {path} --shards {damage.shard}` computes it again"
+            f"{run.path}: {damage}: not on disk as it was written; `launcher gather {run.argument}` takes what another attempt "
+            f"has, if one has it, and `launcher rerun {run.argument} --shards {damage.shard}` computes it again"
         )
 
     def close(self) -> None:

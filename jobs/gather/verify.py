@@ -22,6 +22,7 @@ from jobs.gather.section import Sections
 from jobs.gather.survey import Surveyed, survey_results
 from jobs.gather.volumes import Volume, cut_at
 from jobs.storage.attempts import read_records
+from jobs.storage.files import exists
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.seals import read_seal
@@ -90,7 +91,7 @@ def _verify(
     run: RunDir, plan: Plan, one: Surveyed, result: Path | None, advance: Callable[[int], None]
 ) -> VerifyReport:
     started = time.monotonic()
-    is_cleaned = run.cleaned.exists()  # there is nothing left but the result
+    is_cleaned = exists(run.cleaned)  # there is nothing left but the result
     damaged = () if is_cleaned else tuple(find_damage(one.committed, one.part.rows, advance))
     problems = check_result(run, plan, one, result, advance) if result else (_GONE,) if is_cleaned else ()
     shards = plan.shards_of(one.part).count

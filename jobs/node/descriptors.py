@@ -4,6 +4,7 @@ multiprocessing's send_handle would do until Python 3.13. From 3.14 on it waits 
 other end says meanwhile for it, and waits for ever for one who is busy.
 """
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +18,14 @@ def send_descriptor(connection: Connection, descriptor: int) -> None:
 
 
 def receive_descriptor(connection: Connection) -> int:
-    """The next one, which is the caller's to close. Raises EOFError where the other end is gone."""
+    """The next one, which is the caller's to close, and of no program that it starts. Raises EOFError where nobody sends."""
     with _as_socket(connection) as pipe:
         data, found, _, _ = socket.recv_fds(pipe, 1, 1)
     if not data:
         raise EOFError
     if not found:
         raise RuntimeError("a file that was sent cannot be opened: too many are open (see ulimit -n)")
+    os.set_inheritable(found[0], False)  # recv_fds heeds no flags, which could ask for it, in all Pythons
     return found[0]
 
 

@@ -99,7 +99,8 @@ def unpadded(array: np.ndarray) -> np.ndarray:
 
 def to_list(value: Any) -> Callable[[], Any] | None:
     """The method by which a container of others gives its elements as Python's own."""
-    return next((getattr(value, method) for method in _AS_LISTS if hasattr(value, method)), None)
+    methods = (getattr(value, method, None) for method in _AS_LISTS)
+    return next(filter(callable, methods), None)  # a table of pandas has columns under their names
 
 
 def describe(value: object) -> str:

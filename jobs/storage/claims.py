@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.storage import checked_lines
-from jobs.storage.files import refresh_names
+from jobs.storage.files import exists, refresh_names
 from jobs.storage.spans import Spans
 
 _FILE = re.compile(r"(\d{6,})\.(\d+)")
@@ -38,7 +38,7 @@ class ClaimFolder:
 
     def is_open(self) -> bool:
         """Whether the submission goes on."""
-        return self.path.is_dir()
+        return exists(self.path)
 
     def take(self, claim: Claim) -> bool:
         """Makes the claim; False where somebody was quicker, or the submission has ended."""
@@ -59,7 +59,7 @@ class ClaimFolder:
 
     def has(self, range_: int, number: int) -> bool:
         """Whether there is such a claim; True as well where the submission has ended, which takes all work from everybody."""
-        return self._file(range_, number).exists() or not self.path.exists()
+        return exists(self._file(range_, number)) or not exists(self.path)
 
     def refresh(self) -> None:
         """See ``refresh_names``."""

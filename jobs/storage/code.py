@@ -66,5 +66,5 @@ def refusal(run: RunDir, plan: Plan) -> str | None:
         return None
     return (
         f"{told(plan, names)}: results of both would not fit together. Where those that are there stay right: "
-        f"launcher rerun {run.path} --keep-results; to compute everything again: launcher rerun {run.path} --fresh"
+        f"launcher rerun {run.argument} --keep-results; to compute everything again: launcher rerun {run.argument} --fresh"
     )

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import json
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,8 @@ from jobs.errors import RunError
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
 # File systems on which a folder cannot be synced (CIFS, some FUSE): there is nothing of it that a sync would write.
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+# What says that nothing has a name; all else says that this cannot be told.
+_NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP}
 # Between a name and its content, where there are no links.
 _PUBLISH_SECONDS = 5.0
 # For as long what is replaced by two renames may be missing; seconds.
@@ -166,10 +169,32 @@ def is_published(path: Path) -> bool:
     return True
 
 
+def exists(path: Path) -> bool:
+    """Whether something has this name. Raises OSError where that cannot be told; Path.exists says no, from Python 3.14 on."""
+    return _mode(path) is not None
+
+
+def is_file(path: Path) -> bool:
+    """The same of a plain file."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISREG(mode)
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode
+    except ValueError:  # no name of a file at all
+        return None
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return None
+        raise
+
+
 def is_there(path: Path) -> bool:
     """Whether something has this name, of a run that another plan may be replacing: so long it is away for milliseconds."""
     deadline = time.monotonic() + _AWAY
-    while not path.exists():
+    while not exists(path):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)

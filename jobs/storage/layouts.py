@@ -36,7 +36,7 @@ def _read_all(run: RunDir) -> tuple[Layout | None, Path]:
         if layout and not layout.is_open:
             break
         try:
-            layout = intact(path, _read, f"launcher rerun {run.path} writes it anew")
+            layout = intact(path, _read, f"launcher rerun {run.argument} writes it anew")
         except FileNotFoundError:
             break
     return layout, path

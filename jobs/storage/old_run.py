@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.storage import checked_json
-from jobs.storage.files import write_once
+from jobs.storage.files import exists, write_once
 from jobs.storage.plans import FORMAT, OLD_FORMATS, Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
@@ -88,7 +88,7 @@ def _temporary_folder() -> Path:
 @cache
 def old_view(run: RunDir) -> OldView | None:
     """One a process and run; None where the run has no old files."""
-    return OldView(run) if run.old_shards.is_dir() else None
+    return OldView(run) if exists(run.old_shards) else None
 
 
 def old_log_paths(run: RunDir, shards: Spans) -> list[Path]:

@@ -20,9 +20,8 @@ def row_values(items: np.ndarray, bounds: Iterable[tuple[int, int]], encoding: s
     """
     if encoding is None:
         return [items[begin:end] for begin, end in bounds]
-    data = (
-        items.tobytes()
-    )  # once for all rows: a part of bytes is made in a tenth of the time that one of an array takes
+    # Once for all rows: a part of bytes is made in a tenth of the time that one of an array takes.
+    data = items.tobytes()
     if encoding == "bytes":
         return [data[begin:end] for begin, end in bounds]
     return [str(data[begin:end], encoding) for begin, end in bounds]

@@ -1,11 +1,12 @@
 """RunDir: every path of a run. Nobody else joins paths; login node and compute node both use it."""
 
 import itertools
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.storage.files import fsync_folder, is_published, refresh_names
+from jobs.storage.files import exists, fsync_folder, is_published, refresh_names
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,11 @@ class RunDir:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def argument(self) -> str:
+        """The run as RUN of a command, quoted for a shell."""
+        return shlex.quote(str(self.path))
 
     @property
     def config(self) -> Path:
@@ -41,7 +47,7 @@ class RunDir:
 
     def manifest_of(self, name: str | None) -> Path:
         """That of a plan which has grown: ``name`` until it takes the place of the one before, a moment later."""
-        return on_its_way if name and (on_its_way := self.path / Path(name).name).exists() else self.manifest
+        return on_its_way if name and exists(on_its_way := self.path / Path(name).name) else self.manifest
 
     @property
     def result(self) -> Path:
@@ -162,7 +168,7 @@ class RunDir:
         found = sorted(number for path, number in named if path == self.submission(number))
         # A network file system may remember a listing from before the newest were there; asked for by name, it looks.
         following = itertools.count(found[-1] + 1 if found else 1)
-        return found + list(itertools.takewhile(lambda number: self.submission(number).exists(), following))
+        return found + list(itertools.takewhile(lambda number: exists(self.submission(number)), following))
 
     def claims(self, number: int) -> Path:
         """Which attempt works on what of a submission; there until it has ended."""

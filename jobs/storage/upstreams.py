@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from jobs.errors import RunError
 from jobs.storage.attempts import Attempts, owners
+from jobs.storage.files import exists, is_file
 from jobs.storage.plans import Plan, refuse_unknown
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
@@ -61,9 +62,9 @@ class Upstream:
         """Why nothing is to be computed from it now; None where it is as it was planned."""
         if not self.seal:
             return f"run {self.name} was not complete when this run was planned; `launcher submit` waits for that"
-        if not self.directory.plan.is_file():
+        if not is_file(self.directory.plan):
             return f"run {self.name} is gone: there is no {self.directory.plan}"
-        if self.outputs and self.directory.cleaned.exists():
+        if self.outputs and exists(self.directory.cleaned):
             return f"run {self.name} was cleaned, and with it its outputs went, which samples have; compute it anew (--fresh)"
         return self._own_change("this run")
 
@@ -74,7 +75,7 @@ class Upstream:
         """
         if own := self._own_change(made_of_it):
             return own
-        above = Upstream.of(Plan.read(self.directory.plan)) if self.directory.plan.is_file() else None
+        above = Upstream.of(Plan.read(self.directory.plan)) if is_file(self.directory.plan) else None
         return above.change(f"run {self.name}") if above else None
 
     def _own_change(self, made_of_it: str) -> str | None:
@@ -84,7 +85,7 @@ class Upstream:
     def is_another(self) -> bool:
         """Whether it has stored something else than when the plan was made."""
         run = self.directory
-        return bool(self.seal) and run.plan.is_file() and current_seal(run, self.manifest) != self.seal
+        return bool(self.seal) and is_file(run.plan) and current_seal(run, self.manifest) != self.seal
 
     def has_grown(self, rows: int) -> bool:
         """Whether it has more samples by now than it had for a plan with so many ``rows``."""
@@ -96,13 +97,13 @@ def refuse_outdated(run: RunDir, plan: Plan) -> None:
     """Raises RunError where the run whose samples a plan has was computed again, so that its results may be others by now."""
     upstream = Upstream.of(plan)
     if upstream and (change := upstream.change()):
-        raise RunError(f"{run.path}: {change}. {ways_on(str(run.path), plan, upstream)}")
+        raise RunError(f"{run.path}: {change}. {ways_on(run.argument, plan, upstream)}")
 
 
 def ways_on(run: str, plan: Plan, upstream: Upstream) -> str:
     """What to do about that: results are of the rows that they were made of, so they can be kept where these are the same."""
     if not upstream.is_another:
-        return f"What is made of that comes first: launcher status {upstream.run}"
+        return f"What is made of that comes first: launcher status {RunDir(Path(upstream.run)).argument}"
     again = f"o compute everything again: launcher rerun {run} --fresh"
     if upstream.has_grown(plan.rows):
         return f"It has other samples, too. T{again}"

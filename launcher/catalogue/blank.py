@@ -4,6 +4,7 @@ What profiles set is a comment in it: written out, it would hold in their place.
 """
 
 import re
+import shlex
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ def render(entry: Entry, path: Path, overrides: Sequence[str] = ()) -> str:
     for overrides that are not valid.
     """
     config = _config(entry, path, overrides)
-    lines = [modeline(path), f"# {_HEAD.format(name=path.name)}"]
+    lines = [modeline(path), f"# {_HEAD.format(name=shlex.quote(path.name))}"]
     inner, given = sections(Config), _of_profiles(config)
     own_meanings = {field.alias or name: field.description for name, field in Config.model_fields.items()}
     for key, value in config.to_mapping().items():

@@ -1,10 +1,12 @@
 """ChosenRun: what a RUN argument means: a run by its path or name, the newest one, or the run of a config, or of a result."""
 
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jobs.errors import InputError
+from jobs.storage.files import exists, is_file
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.config import ENDINGS
@@ -31,8 +33,8 @@ def chosen_run(text: str | None) -> RunDir:
     from launcher.config.place import run_folder_of  # it takes a while
 
     run = RunDir(run_folder_of(Path(text)))
-    if not run.plan.exists():
-        raise InputError(f"{text}: its run, {run.path}, is not planned yet: launcher plan {text}")
+    if not exists(run.plan):
+        raise InputError(f"{text}: its run, {run.path}, is not planned yet: launcher plan {shlex.quote(text)}")
     return run
 
 
@@ -61,11 +63,12 @@ def _run_of_result(path: Path) -> RunDir:
         told = found.provenance
     folders = [path.absolute().parent, *(Path(one["folder"]) for one in told["submissions"][-1:] if one.get("folder"))]
     for run in map(RunDir, folders):
-        if run.plan.is_file() and Plan.read(run.plan).fingerprint == told["fingerprint"]:
+        if is_file(run.plan) and Plan.read(run.plan).fingerprint == told["fingerprint"]:
             return run
     where = f"; it was written by {folders[-1]}, which is gone or has another plan now" if len(folders) > 1 else ""
     raise InputError(
-        f"{path}: the run of this result is not to be found{where}; its failed samples: launcher errors {path}"
+        f"{path}: the run of this result is not to be found{where}; its failed samples: launcher errors "
+        f"{shlex.quote(str(path))}"
     )
 
 
@@ -76,7 +79,7 @@ def all_meant(texts: Iterable[str]) -> list[RunDir]:
 
 def runs_of_sweep(text: str) -> Sequence[RunDir]:
     """The runs of the sweep of this name, where no run has it: those below ./runs, else where profiles put runs."""
-    if "/" in text or any(RunDir(folder / text).plan.is_file() for folder in (Path(), RUNS_FOLDER)):
+    if "/" in text or any(is_file(RunDir(folder / text).plan) for folder in (Path(), RUNS_FOLDER)):
         return []
     if found := runs_of(RUNS_FOLDER, text):
         return found

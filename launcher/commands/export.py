@@ -4,6 +4,7 @@ import argparse
 
 from jobs.errors import IncompleteError, InputError
 from jobs.references.stores import is_url
+from jobs.storage.files import exists
 from jobs.storage.plans import Plan
 from jobs.storage.upstreams import refuse_outdated
 from launcher.commands.chosen_run import chosen_run, is_result
@@ -22,7 +23,7 @@ def export(options: argparse.Namespace, printer: Printer) -> bool:
         raise InputError(f"--rows-per-file {rows}: must be 1 or more")
     run = None if is_url(options.run) or is_result(options.run) else chosen_run(options.run)
     # A run is read where its attempts have stored it: that is checked block by block, and never older than they are.
-    in_place = run is not None and not run.cleaned.exists()
+    in_place = run is not None and not exists(run.cleaned)
     if run and in_place:
         refuse_outdated(run, Plan.read(run.plan))  # as gather does
     source = run.path if run else options.run

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
 from jobs.storage.code import fingerprint
+from jobs.storage.files import exists
 from jobs.storage.growth import Growth
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
@@ -111,7 +112,7 @@ def _verified(run: RunDir, printer: Printer) -> Done:
     submissions = read_submissions(run)
     in_place = bool(submissions) and not submissions[-1].submission.resources.gathers
     report = verify_results(run, submissions)
-    is_cleaned, grown = run.cleaned.exists(), Plan.read(run.plan).grown
+    is_cleaned, grown = exists(run.cleaned), Plan.read(run.plan).grown
     printer.say(
         *_shard_lines(report, is_cleaned=is_cleaned),
         *(line for one in report.parts or (report,) for line in _result_lines(run, one, in_place=in_place)),

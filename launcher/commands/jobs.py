@@ -1,6 +1,7 @@
 """jobs, init, schema."""
 
 import argparse
+import shlex
 import textwrap
 from pathlib import Path
 
@@ -68,12 +69,13 @@ def init(options: argparse.Namespace, printer: Printer) -> bool:
     if not any(one.startswith("data.manifest=") for one in options.set):
         open_keys.append("data.manifest")
     fill_in = [f"fill in: {', '.join(open_keys)}"] if open_keys else []
+    config = shlex.quote(str(path))
     install = [f"first: {entry.to_install}"] if entry.to_install else []
     printer.say(
         f"written: {path}, and {schema_file(path)} for editors",
         *fill_in,
         *install,
-        f"next: launcher try {path}, then launcher plan {path} and launcher run {path}",
+        f"next: launcher try {config}, then launcher plan {config} and launcher run {config}",
     )
     printer.document(config=str(path), job=entry.path, json_schema=str(schema_file(path)))
     return True

@@ -10,6 +10,7 @@ from pathlib import Path
 from jobs.errors import InputError
 from jobs.kinds import RunState
 from jobs.nearest import guess
+from jobs.storage.files import is_file
 from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import profile_folder
 from launcher.commands.printer import Printer
@@ -40,7 +41,7 @@ def _found(options: argparse.Namespace) -> tuple[list[RunDir], str]:
         folder = Path(options.folder)
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; give the folder that holds the runs")
-        own = [RunDir(folder)] if RunDir(folder).plan.is_file() else []
+        own = [RunDir(folder)] if is_file(RunDir(folder).plan) else []
         return own or list_runs(folder) or list_runs(folder / RUNS_FOLDER), f"below {folder.absolute()}"
     if not options.all:
         for folder in filter(None, (RUNS_FOLDER, Path(), profile_folder())):

@@ -2,12 +2,14 @@
 
 import argparse
 import math
+import shlex
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import InputError
+from jobs.storage.files import exists
 from jobs.storage.rundir import RunDir
 from launcher.commands.printer import Printer
 from launcher.config.config import Config, load_config
@@ -48,7 +50,7 @@ def probe(options: argparse.Namespace, printer: Printer) -> bool:
         from launcher.probe.config_writer import write_config
 
         write_config(path, config, advice.recommendations)
-        printer.say(f"written: {path}", f"next: launcher plan {path}")
+        printer.say(f"written: {path}", f"next: launcher plan {shlex.quote(str(path))}")
     else:
         printer.say(
             "interrupted: this is what was known by then" if found.interrupted else "to put it into the config: --write"
@@ -91,7 +93,7 @@ def _planned_already(config: Config, advice: Advice) -> list[str]:
     changed = [
         r.name for r in advice.recommendations if r.value != r.was and r.name.startswith(("data.", "node.batch"))
     ]
-    if not changed or not RunDir(config.run_folder).plan.exists():
+    if not changed or not exists(RunDir(config.run_folder).plan):
         return []
     return [
         f"the run {config.run_folder} is planned already, and {' and '.join(changed)} cannot change in it: give the next "

@@ -63,7 +63,7 @@ def _run_sweep(targets: Sequence[Target], options: argparse.Namespace, printer: 
         for planned, _ in prepared:
             yield _followed(planned.run, printer)
     except KeyboardInterrupt:
-        printer.say(f"the runs go on; to see them: launcher status {', '.join(target.name for target in targets)}")
+        printer.say(f"the runs go on; to see them: launcher status {' '.join(target.name for target in targets)}")
         raise
 
 

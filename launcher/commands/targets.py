@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.errors import InputError
+from jobs.storage.files import is_file
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.commands.chosen_run import chosen_run, runs_of_sweep
@@ -56,7 +57,7 @@ class Target:
             if not self.overrides or not names_config(self.text):
                 return chosen_run(self.text)
             run = RunDir(run_folder_of(Path(self.text), self.overrides))
-            return run if run.plan.is_file() else None
+            return run if is_file(run.plan) else None
         return None
 
 

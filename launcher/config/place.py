@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, PrivateAttr
 
 from jobs.errors import InputError
+from jobs.storage.files import is_file
 from jobs.storage.rundir import RunDir
 from launcher.config import includes
 from launcher.config.origins import Origins, apply_overrides
@@ -85,7 +86,7 @@ def read_written(path: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], 
 
 def profiles_for(path: Path) -> Settings:
     """None for the config that a run keeps: what holds for it was put in when it was planned."""
-    return {} if RunDir(path.parent).plan.is_file() else read_profiles()
+    return {} if is_file(RunDir(path.parent).plan) else read_profiles()
 
 
 def expanded(data: Mapping[str, Any], origins: Origins, only: Collection[KeyPath] | None = None) -> dict[str, Any]:

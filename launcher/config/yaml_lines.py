@@ -29,7 +29,7 @@ _AS_WRITTEN: KeyPath = ("slurm",)
 # Where nothing else notices that a value is of another kind than it was.
 _PARAMS: KeyPath = ("job", "params")
 # Text that may stand without quotes.
-_PLAIN = re.compile(r"[\w./~*-][\w ./~*:-]*", re.ASCII)
+_PLAIN = re.compile(r"[\w./~-][\w ./~*:-]*", re.ASCII)
 # Within quotes JSON leaves them as they are; YAML ends a line there, or refuses them.
 _UNSAID = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
@@ -184,12 +184,25 @@ def _describe(error: MarkedYAMLError, name: str) -> str:
         hint = "; indent with spaces, not tabs"
     elif problem == "mapping values are not allowed here":
         hint = "; check the indentation, and quote text that contains ': '"
+    elif problem:
+        hint = _quoting(problem)
     context = f" ({error.context})" if error.context else ""
     return f"{where}: not valid YAML: {problem}{context}{hint}"
 
 
+def _quoting(problem: str) -> str:
+    """Patterns begin with a *, and other text with what means something in YAML."""
+    begins = "*" if "undefined alias" in problem else "it" if "cannot start any token" in problem else ""
+    return f"; text that begins with {begins} stands in quotes" if begins else ""
+
+
 def parse_value(text: str, path: KeyPath = ()) -> Any:
-    """The YAML value of a key, such as the right side of ``--set``. Raises ValueError where it is none."""
+    """The YAML value of a key, such as the right side of ``--set``. Raises ValueError where it is none.
+
+    What begins with a * is text, such as a pattern: a value alone has no anchor that it could be the alias of.
+    """
+    if text.lstrip().startswith("*"):
+        return text.strip()
     yaml = core_yaml()
     try:
         node = _composed(yaml, text)
@@ -205,7 +218,8 @@ def parse_value(text: str, path: KeyPath = ()) -> Any:
             _keep_numbers(node)
         return yaml.constructor.construct_document(node)
     except YAMLError as error:
-        raise ValueError(f"not a YAML value: {getattr(error, 'problem', None) or error}") from None
+        problem = str(getattr(error, "problem", None) or error)
+        raise ValueError(f"not a YAML value: {problem}{_quoting(problem)}") from None
 
 
 def _is_whole(node: Node | None, text: str) -> bool:

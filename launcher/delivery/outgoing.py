@@ -140,5 +140,5 @@ def _asking(run: RunDir) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(
-            f"{explained(error)}; what is computed is kept; the result goes there with: launcher gather {run.path}"
+            f"{explained(error)}; what is computed is kept; the result goes there with: launcher gather {run.argument}"
         ) from error

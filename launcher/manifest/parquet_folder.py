@@ -16,7 +16,10 @@ def parquet_files(folder: Path) -> list[Path]:
 
     A link to nothing is one, so that it is not lost without a word.
     """
-    return sorted(path for path in folder.iterdir() if _is_parquet(path) and not path.name.startswith((".", "_")))
+    try:
+        return sorted(path for path in folder.iterdir() if _is_parquet(path) and not path.name.startswith((".", "_")))
+    except OSError as error:
+        raise InputError(f"{display(folder)}: this folder cannot be read: {error.strerror} (data.manifest)") from None
 
 
 def _is_parquet(path: Path) -> bool:

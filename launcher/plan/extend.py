@@ -56,7 +56,7 @@ def extend(run: RunDir, config: Config, given: Sources | None, *, again: bool) -
     if of_run := config.data.of_run:
         raise InputError(
             f"{run.path}: its samples are those of run {of_run.run}: extend that one, and compute this one anew: "
-            f"launcher rerun {run.path} --fresh"
+            f"launcher rerun {run.argument} --fresh"
         )
     _refuse_now(run)
     import_run(run)

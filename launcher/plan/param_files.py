@@ -33,9 +33,16 @@ def describe_files(cls: type[Job], job: JobSpec) -> dict[str, dict[str, Any]]:
     """
     defaults = {name: one.default for name, one in named_parameters(cls).items()}
     named = (_texts(name, job.params.get(name, defaults.get(name))) for name in cls.param_files)
-    paths = {name: _place(job, text) for name, text in itertools.chain.from_iterable(named)}
+    texts = dict(itertools.chain.from_iterable(named))
+    paths = {name: _place(job, text) for name, text in texts.items()}
     return {
-        name: {"path": path, "stamp": _stamp(Path(path)), "hash": _hash(Path(path), _WAY), "way": _WAY}
+        name: {
+            "text": texts[name],
+            "path": path,
+            "stamp": _stamp(Path(path)),
+            "hash": _hash(Path(path), _WAY),
+            "way": _WAY,
+        }
         for name, path in paths.items()
         if os.path.exists(path)
     }
@@ -43,7 +50,8 @@ def describe_files(cls: type[Job], job: JobSpec) -> dict[str, dict[str, Any]]:
 
 def _texts(name: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, str | Path):
-        yield name, os.fspath(value)
+        if value != "":  # which names nothing, and not the folder in which paths start
+            yield name, os.fspath(value)
     elif isinstance(value, list | tuple | dict):
         for key, one in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _texts(f"{name}.{key}", one)
@@ -60,7 +68,8 @@ def changed_files(plan: Plan, job: JobSpec) -> list[str]:
     changes: list[str] = []
     for name, known in plan.files.items():
         value = job.params.get(name)
-        path = Path(_place(job, value) if isinstance(value, str) else known["path"])
+        # What a default or a list names has moved with the folder, too; older plans have the path alone.
+        path = Path(_place(job, value if isinstance(value, str) else known.get("text", known["path"])))
         if not (path.exists() and (_stamp(path) == known["stamp"] or _hash(path, known.get("way")) == known["hash"])):
             changes.append(f"job.params.{name}: {path} is not what it was, so it would give other results")
     return changes

@@ -17,6 +17,7 @@ from pathlib import Path
 from jobs.errors import InputError
 from jobs.storage.code import fingerprint
 from jobs.storage.files import (
+    exists,
     fsync_file,
     fsync_folder,
     has_content,
@@ -232,7 +233,7 @@ def _plan_anew(run: RunDir, config: Config, job: JobSpec, needed: Collection[str
 
 def _check_folder(run: RunDir) -> None:
     """Raises InputError where the run directory exists and holds something else."""
-    if run.path.exists() and not run.path.is_dir():
+    if exists(run.path) and not run.path.is_dir():
         raise InputError(f"{run.path}: is a file; the run directory is <runs>/<name>: choose another name")
     files = (run.config, run.manifest, run.plan)
     own = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jobs.errors import ConflictError, RunError
 from jobs.storage.attempts import Attempts
-from jobs.storage.files import fsync_folder
+from jobs.storage.files import exists, fsync_folder
 from jobs.storage.locks import has_name, try_lock
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
@@ -74,7 +74,7 @@ def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Pa
         results = [place.path for place in result_places(run, known, read_submissions(run)) if not place.url]
         _hand_on(run, known, new)
         old = RunDir(run.path.with_name(name))
-        if old.path.exists():
+        if exists(old.path):
             old = RunDir(run.path.with_name(f"{name}-{os.urandom(2).hex()}"))
         os.rename(run.path, old.path)
         # Looked at once it has its new name, under which nobody else changes it: it may have been submitted meanwhile. Who
@@ -90,7 +90,7 @@ def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Pa
     if not set_aside:
         shutil.rmtree(old.path, ignore_errors=True)
         return None
-    for result in filter(Path.exists, results):  # one that lies elsewhere is not to be taken for that of the new plan
+    for result in filter(exists, results):  # one that lies elsewhere is not to be taken for that of the new plan
         result.rename(result.with_name(f"{result.stem}.{stamp}{result.suffix}"))
     return old.path
 

@@ -9,6 +9,7 @@ from jobs.gather.manifest_check import check_manifest
 from jobs.gather.redo import failed_batches
 from jobs.kinds import ShardState
 from jobs.nearest import did_you_mean, nearest
+from jobs.storage.files import is_file
 from jobs.storage.layouts import recall
 from jobs.storage.plans import Plan
 from jobs.storage.records import Part
@@ -49,7 +50,7 @@ def _problems(config: Config, problem_of: Callable[[Path], str | None]) -> list[
 
 
 def _absence(config: Config, path: Path) -> str | None:
-    if path == config.run_folder or RunDir(path).plan.is_file():
+    if path == config.run_folder or is_file(RunDir(path).plan):
         return None
     return (
         f"there is no run {path}; plan it first, or submit all of them: launcher submit ITS-CONFIG {config.path.name}"
@@ -70,7 +71,7 @@ def _way(run: RunDir, to: Path, seen: set[Path]) -> list[str]:
     if run.path == to:
         return [run.name]
     seen.add(run.path)
-    if not run.plan.is_file():
+    if not is_file(run.plan):
         return []
     before = [Path(path) for path in Plan.read(run.plan).after]
     ways = (_way(RunDir(path), to, seen) for path in before if path not in seen)

@@ -17,7 +17,7 @@ from typing import Self
 import xxhash
 
 from jobs.errors import ConflictError
-from jobs.storage.files import fsync_folder, rename_synced, write_bytes
+from jobs.storage.files import fsync_folder, is_file, rename_synced, write_bytes
 from jobs.storage.rundir import RunDir
 from launcher.plan.runs_folder import made_for_good
 
@@ -103,7 +103,7 @@ class Given:
         away = path.with_name(f".{secrets.token_hex(4)}.tmp")
         with suppress(OSError):
             os.rename(path, away)
-            if self._run.plan.is_file() and path.name.encode() in self._run.plan.read_bytes():
+            if is_file(self._run.plan) and path.name.encode() in self._run.plan.read_bytes():
                 os.rename(away, path)
         _remove(away)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from jobs.errors import IncompleteError, InputError, RunError
 from jobs.gather.result_file import FAILED, MISSING, OK
 from jobs.references.stores import is_url
+from jobs.storage.files import exists
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.results.ragged import Ragged
@@ -88,7 +89,7 @@ def _open_file(path: str | Path, manifest: str | None, in_place: bool) -> Result
 def _open_run(run: RunDir, manifest: str | None, in_place: bool) -> Results:
     place = _place(run, manifest)
     path = place.shown
-    if run.cleaned.exists():
+    if exists(run.cleaned):
         in_place = False
         if not place.exists:
             raise RunError(f"{path}: is gone, and {run.path} was cleaned: bring back a copy of it")
@@ -100,8 +101,8 @@ def _open_run(run: RunDir, manifest: str | None, in_place: bool) -> Results:
     if owner := _other_owner(results, Plan.read(run.plan), manifest):
         results.close()
         raise RunError(
-            f"{path}: holds the result of another run now, {owner}; `launcher gather {run.path}` makes this run's again, in "
-            "its place: give each run an output.path of its own"
+            f"{path}: holds the result of another run now, {owner}; `launcher gather {run.argument}` makes this run's again, "
+            "in its place: give each run an output.path of its own"
         )
     return results
 

@@ -100,7 +100,8 @@ def finalize(
     together only the last one ``gathers``.
     """
     if not submission.is_of(plan):
-        error = f"submission {submission.number} is of another plan than {run.plan.name} has now; do: launcher rerun {run.path}"
+        whose = f"submission {submission.number} is of another plan than {run.plan.name} has now"
+        error = f"{whose}; do: launcher rerun {run.argument}"
         Outcome(time.time(), ending.cancelled, error=error).write(run, submission.number)
         return []
     import_run(run)  # where an older version has begun it
@@ -226,6 +227,6 @@ class _Patience:
         elif time.monotonic() - self._since > _BUSY_SILENCE:
             raise RunError(
                 f"{busy}; nothing was seen of it for {_BUSY_SILENCE:.0f} s, so this one gave up: end that process, "
-                f"then: launcher gather {self._run.path}"
+                f"then: launcher gather {self._run.argument}"
             )
         time.sleep(_BUSY_WAIT)

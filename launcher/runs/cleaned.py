@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from jobs.errors import RunError
 from jobs.storage import checked_json
-from jobs.storage.files import write_bytes
+from jobs.storage.files import exists, write_bytes
 from jobs.storage.rundir import RunDir
 
 
@@ -23,7 +23,7 @@ class Cleaned:
 
 def refuse_cleaned(run: RunDir) -> None:
     """Raises RunError where the data are gone: new rows could not be put together with those that were done."""
-    if run.cleaned.exists():
+    if exists(run.cleaned):
         raise RunError(
             f"{run.path}: was cleaned (launcher clean), so its result is all that there is of its samples, and nothing can be "
             "added or computed anew in it. All of it again: launcher run CONFIG --fresh; other samples: a run of another name"

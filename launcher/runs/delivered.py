@@ -52,7 +52,9 @@ class Delivered:
         """None where nothing was delivered. Raises RunError where it is damaged."""
         path = run.delivered(manifest)
         try:
-            return intact(path, cls._from, f"it says what is in the store. Remove it, then: launcher gather {run.path}")
+            return intact(
+                path, cls._from, f"it says what is in the store. Remove it, then: launcher gather {run.argument}"
+            )
         except FileNotFoundError:
             return None
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 import xxhash
 
 from jobs.storage import checked_json
-from jobs.storage.files import intact, write_bytes
+from jobs.storage.files import exists, intact, write_bytes
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.upstreams import Upstream
@@ -98,6 +98,6 @@ def begin(run: RunDir, plan: Plan) -> None:
 def hold(run: RunDir, plan: Plan) -> None:
     """From now on the run stays as it is whose samples this one has; a note that this one waits says so too, and is left."""
     upstream = Upstream.of(plan)
-    if upstream and not _place(upstream.directory, run).exists():
+    if upstream and not exists(_place(upstream.directory, run)):
         with suppress(OSError):  # a run of another user's, who has to know by himself
             Waiting(str(run.path.absolute()), {}, has_begun=True).write(upstream.directory)

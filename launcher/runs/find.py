@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jobs.errors import InputError
 from jobs.nearest import nearest
+from jobs.storage.files import exists, is_file
 from jobs.storage.rundir import RunDir
 
 RUNS_FOLDER = Path("runs")
@@ -32,7 +33,7 @@ def find_run(text: str | None, elsewhere: Callable[[], Path | None] = lambda: No
         raise InputError("RUN is empty (a variable that is not set?): give a run directory, or a run's name")
     candidates = [Path(text)] if "/" in text else [Path(text), RUNS_FOLDER / text]
     for path in candidates:
-        if RunDir(path).plan.is_file():
+        if is_file(RunDir(path).plan):
             return RunDir(path)
     found = None if "/" in text else _by_name(text, elsewhere())
     if found is None:
@@ -42,7 +43,7 @@ def find_run(text: str | None, elsewhere: Callable[[], Path | None] = lambda: No
 
 def _by_name(name: str, folder: Path | None) -> RunDir | None:
     """Raises InputError where several runs that lie elsewhere have that name: nothing is done to one by a guess."""
-    if folder and RunDir(folder / name).plan.is_file():
+    if folder and is_file(RunDir(folder / name).plan):
         return RunDir(folder / name)
     from launcher.runs.index import noted_runs
 
@@ -63,7 +64,7 @@ def _not_found(text: str, candidates: list[Path]) -> str:
         )
     if path.is_file():
         return f"{text}: is a file; RUN is a run directory such as runs/NAME, a run's name, or its config (.yaml)"
-    found = next((run for run in map(RunDir, candidates) if run.manifest.exists()), None)
+    found = next((run for run in map(RunDir, candidates) if exists(run.manifest)), None)
     if found and found.submission_numbers():
         return f"{text}: its {found.plan.name} is gone, without which nobody knows what it computed: bring back a copy"
     if found:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from jobs.storage.files import is_file
 from jobs.storage.plans import Plan
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
@@ -49,7 +50,7 @@ class ResultPlace:
 
     @property
     def exists(self) -> bool:
-        return self._is_there if self.url else self.path.exists()
+        return self._is_there if self.url else is_file(self.path)
 
     @property
     def _is_there(self) -> bool:

@@ -16,7 +16,7 @@ from jobs.errors import ConflictError, RunError
 from jobs.kinds import FailureKind, known
 from jobs.storage import checked_json
 from jobs.storage.attempts import attempt_names
-from jobs.storage.files import fsync_folder, intact, is_there, publish, temporary_name, write_bytes
+from jobs.storage.files import exists, fsync_folder, intact, is_there, publish, temporary_name, write_bytes
 from jobs.storage.old_run import import_run
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
@@ -64,7 +64,7 @@ class Outcome:
         """None while the submission goes on, and where its executor was killed. Raises RunError where it is damaged."""
         path = run.outcome(number)
         try:
-            remedy = f"what is computed is not in it. Remove it, then: launcher cancel {run.path}"
+            remedy = f"what is computed is not in it. Remove it, then: launcher cancel {run.argument}"
             return intact(path, cls._from, remedy)
         except FileNotFoundError:
             return None
@@ -227,7 +227,7 @@ def create(run: RunDir, submission: Submission) -> Submission:
     fsync_folder(run.submissions)
     # Only now, when others can see it: two that looked before they wrote could both find the rows free.
     _withdraw_if_taken(run, numbered)
-    if run.cleaned.exists():
+    if exists(run.cleaned):
         withdraw(run, numbered.number)
         refuse_cleaned(run)
     return numbered

@@ -94,7 +94,7 @@ def _leave(run: RunDir, numbers: Sequence[int], why: str) -> None:
         give_up(run, numbers, why)
     elif waiting:
         leave_to_launcher(run, waiting)
-        tell(run, numbers[-1], f"{why}: on the login node, `launcher run {run.path}` does")
+        tell(run, numbers[-1], f"{why}: on the login node, `launcher run {run.argument}` does")
     else:  # it is a run after this one that cannot be submitted, and that one's status says so: this one has ended well
         print(why, flush=True)
 

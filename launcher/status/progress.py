@@ -28,7 +28,7 @@ def summary_line(status: Status | CompleteRun) -> str:
 
 def brief_line(status: Status | CompleteRun) -> str:
     """How far a run is, beside its state, in a line that is shorter still."""
-    parts = _samples(status, status)
+    parts = [*_samples(status, status), *filter(None, [status.beyond_samples])]
     if shards := status.count(ShardState.FAILED):
         parts.append(f"{counted(shards, 'shard')} failed")
     return ", ".join([*parts, *_pace(status)])

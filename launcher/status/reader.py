@@ -6,7 +6,7 @@ It asks no scheduler, unless it is told to, and opens no HDF5 file, so it is che
 from collections.abc import Collection, Mapping, Sequence
 
 from jobs.kinds import RunState, ShardState
-from jobs.storage.files import has_content
+from jobs.storage.files import has_content, is_file
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.executors import choose_executor
@@ -104,7 +104,7 @@ class StatusReader:
         if run in self._below:
             return None
         if run not in self._others:  # several may come after it
-            there = run.plan.is_file()
+            there = is_file(run.plan)
             self._others[run] = StatusReader(run, self._below, self._others).read() if there else None
         return self._others[run]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from jobs.kinds import AnyFailureKind, RunState, ShardState
 from jobs.storage.beats import Beat
+from jobs.storage.files import exists
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from jobs.storage.submission import Submission
@@ -106,7 +107,7 @@ class Status:
     @cached_property
     def is_cleaned(self) -> bool:
         """Whether the result is all that is left of its samples."""
-        return self.run.cleaned.exists()
+        return exists(self.run.cleaned)
 
     @property
     def errors(self) -> tuple[tuple[int, str], ...]:
@@ -150,7 +151,7 @@ class Status:
         if self.state is not RunState.RUNNING or self.missing:
             return ""
         if again := sum(self.shards.left_of(one.submission).count for one in self.submissions if one.is_open):
-            return f"{again:,} computed again"
+            return f"{again:,} still to be computed again"
         if self.shards.live:
             return ""
         is_awaited = self.finalizer is not None and self.finalizer.is_awaited

@@ -1,5 +1,6 @@
 """Views that follow a run: redrawn on a terminal, a line now and then in a pipe."""
 
+import os
 import textwrap
 import time
 from collections.abc import Callable
@@ -80,9 +81,8 @@ class TerminalView:
 
         self._pace.note(status)
         columns, height = self._console.size
-        width = columns - len(
-            "^C"
-        )  # a terminal shows it where the cursor is: on the next line it would upset what is redrawn
+        # A terminal shows ^C where the cursor is: on the next line it would upset what is redrawn.
+        width = columns - len("^C")
         bar = ProgressBar(total=max(status.total, 1), completed=status.ok + status.failed, width=min(_BAR_WIDTH, width))
         lines = screen_lines(status, self._pace, width, height - 2, unicode=self._console.encoding.startswith("utf"))
         text = Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
@@ -117,8 +117,9 @@ def _fitting(line: str, width: int) -> list[str]:
 
 
 def make_view(stream: TextIO) -> View:
-    """The view that suits the stream."""
-    return TerminalView(stream) if stream.isatty() else LineView(stream)
+    """The view that suits the stream: a terminal of which nothing is known but that it prints is as a pipe."""
+    can_redraw = stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+    return TerminalView(stream) if can_redraw else LineView(stream)
 
 
 def follow(reader: StatusReader, view: View, *, live: bool) -> Status:

@@ -15,7 +15,7 @@ from jobs.gather.new_result import NewResult
 from jobs.gather.result_index import give_names, remove_unfinished
 from jobs.kinds import RunState
 from jobs.storage.attempts import Attempts, read_head
-from jobs.storage.files import server_time
+from jobs.storage.files import exists, server_time
 from jobs.storage.old_run import import_run
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
@@ -123,7 +123,7 @@ def clean(run: RunDir, waste: Waste, progress: Progress | None = None) -> int:
 
 def _write_down(run: RunDir, submissions: Sequence[int], seals: tuple[str, ...]) -> None:
     """From here on nothing is computed in it: who submits looks for this when his submission can be seen, and we for that."""
-    if run.cleaned.exists():  # by somebody who was killed then
+    if exists(run.cleaned):  # by somebody who was killed then
         return
     Cleaned(time.time(), max(submissions, default=0), seals).write(run)
     try:

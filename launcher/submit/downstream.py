@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import ConflictError, InputError, LauncherError
 from jobs.kinds import RunState
-from jobs.storage.files import is_there
+from jobs.storage.files import is_file, is_there
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from launcher.executors import choose_executor
@@ -114,5 +114,5 @@ def _begin(run: RunDir, waiting: Waiting) -> None:
 def readers_of(run: RunDir) -> list[RunDir]:
     """The runs that are not complete, and need what this one has stored."""
     known = (RunDir(Path(note.run)) for note in map(read_note, notes_of(run)) if note)
-    found = [other for other in known if other.plan.is_file()]
+    found = [other for other in known if is_file(other.plan)]
     return [other for other in found if StatusReader(other).read().state is not RunState.COMPLETE]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import IncompleteError, InputError
 from jobs.machine import streams
+from jobs.storage.files import exists
 from jobs.storage.rundir import RunDir
 from launcher.config.config import Config
 from launcher.config.settings import result_settings
@@ -32,7 +33,7 @@ def want(run: RunDir, config: Config) -> None:
     """From here on the result of a run that is done is to be where the config says, and as it says."""
     if not is_wanted_elsewhere(run, config):
         return
-    if run.cleaned.exists():
+    if exists(run.cleaned):
         raise InputError(
             f"{run.path}: was cleaned (launcher clean), so its result is all that there is of it, and stays where it is: copy "
             "it, and leave output.path as it was"

@@ -21,14 +21,15 @@ from launcher.runs.find import reference
 from launcher.submit.settings import current_config
 from launcher.units import counted
 
-_OF_ITS_PLAN = ("name", "runs", "folder", "sweep", "include")
-
 if TYPE_CHECKING:
     from launcher.documents.starts import StartDocument
     from launcher.plan.guard import Way
     from launcher.plan.plan import Planned
     from launcher.status.chain import Link
     from launcher.submit.submit import Selection
+
+# Keys of a config that say which run it is, and where.
+_OF_ITS_PLAN = ("name", "runs", "folder", "sweep", "include")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class Started:
         return [
             f"run directory: {self.run.path.absolute()}",
             *(
-                f"submission {made.number}: {counted(table.shards_in(made.work(table)).count, 'shard')}, {executor.place(made)}"
+                f"submission {made.number}: {counted(table.shards_in(made.work(table)).count, 'shard')}, "
+                f"{counted(made.tasks, 'array task')}, {executor.place(made)}"
                 for made in self.submissions
             ),
             *executor.remarks(self.config),

@@ -11,6 +11,7 @@ from jobs.kinds import RunState, ShardState
 from jobs.machine.process_identity import ProcessIdentity
 from jobs.machine.user import user_name
 from jobs.storage.attempts import Attempts
+from jobs.storage.files import exists
 from jobs.storage.layouts import forget, restore
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
@@ -142,7 +143,7 @@ def submit(
     executor = choose_executor(config.executor)
     discard_planned(run)
     for number in selection.abandoned:
-        if run.submission(number).exists():  # else it was planned only
+        if exists(run.submission(number)):  # else it was planned only
             Outcome(time.time()).write(run, number)
     made = record(run, config, selection.rows, tasks=tasks, options=options)
     if Plan.read(run.plan).fingerprint != selection.plan:  # replaced by one who could not see this submission yet

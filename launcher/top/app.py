@@ -71,13 +71,13 @@ class RunsScreen(Screen[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        self.query_one(DataTable).add_columns("run", "state", "samples")
         self._is_ready = True
         self.show()
 
     def show(self) -> None:
         if self._is_ready:  # the first look may be through before the screen is
-            fill(self.query_one(DataTable), {str(one.run.path): self._words(one) for one in self._watched})
+            rows = {str(one.run.path): self._words(one) for one in self._watched}
+            fill(self.query_one(DataTable), ("run", "state", "samples"), rows)
 
     def _words(self, one: WatchedRun) -> tuple[str, ...]:
         if one.status is None or one.problem:

@@ -51,8 +51,6 @@ class RunScreen(Screen[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        for name, table in TABLES.items():
-            self._table(name).add_columns(*table.heads)
         self._is_ready = True
         self.show()
 
@@ -76,7 +74,8 @@ class RunScreen(Screen[None]):
             return
         self.query_one("#head", Static).update(self._head())
         if status := self.watched.status:
-            fill(self._table(self._active), TABLES[self._active].rows(status, _FILTERS[self._filter]))
+            table = TABLES[self._active]
+            fill(self._table(self._active), table.heads, table.rows(status, _FILTERS[self._filter]))
 
     def _head(self) -> Text:
         one, width = self.watched, max(self.size.width, 20)

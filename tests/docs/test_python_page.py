@@ -74,7 +74,7 @@ def test_the_blocks_run_as_cells_of_a_notebook(notebook: Notebook, tmp_path: Pat
     timeless = re.compile(r"\d+\.\d{3} s")
     assert timeless.sub("", text).startswith(timeless.sub("", TRIED))
     text, views = notebook.run(followed)
-    assert re.search(r"submission 1: 4 shards, Slurm job \d+", text)
+    assert re.search(r"submission 1: 4 shards, \d array tasks?, Slurm job \d+", text)
     assert "complete 100\n" in text
     assert text.endswith("['doc0', 'doc1', 'doc2'] [0.0, 0.5, 1.0]\n")
     assert '<progress value="100" max="100"' in views[-1]

@@ -89,7 +89,7 @@ BAD_INPUT = {
     "a shard that is no number": (["logs", "toy", "three"], "argument SHARD: must be a whole number, not 'three'"),
     "seconds that are no number": (["probe", "config.yaml", "--seconds", "x"], "must be a number, not 'x'"),
     "no such shell": (["completion", "tcsh"], "no shell 'tcsh'; valid: bash, zsh, fish"),
-    "text that YAML takes for a mapping": (["plan", "config.yaml", "--set", "name=a: {b}"], "has quotes of its own"),
+    "text that YAML takes for a mapping": (["plan", "config.yaml", "--set", "name={a: b}"], "has quotes of its own"),
     "bad ranges": (["rerun", "toy", "--shards", "3-1"], "goes backwards"),
     "ranges beyond the run": (["rerun", "toy", "--shards", "2-9"], "the run has shards 0-3"),
     "no tasks": (["rerun", "toy", "--tasks", "0"], "must be 1 or more"),

@@ -96,7 +96,7 @@ def test_a_plan_says_what_will_run_it_and_has_no_script(toy: Commands) -> None:
 
 
 def test_a_submitted_run_goes_on_to_its_result(toy: Commands) -> None:
-    assert "submission 1: 4 shards, memory job m1" in toy.submit()
+    assert "submission 1: 4 shards, 4 array tasks, memory job m1" in toy.submit()
     found = toy.end()
     assert (found["state"], found["samples"]) == ("complete", ALL_OK)
     assert newest(toy.run).executor == "memory"
@@ -135,7 +135,7 @@ def test_a_submission_has_as_many_tasks_as_it_takes_and_they_share_all_rows(
     scheduler: MemoryScheduler, toy: Commands
 ) -> None:
     scheduler.largest_array = 3
-    assert "submission 1: 4 shards, memory job m1" in toy.submit()
+    assert "submission 1: 4 shards, 3 array tasks, memory job m1" in toy.submit()
     made = newest(toy.run)
     assert (made.tasks, len(made.ranges), made.rows) == (3, 3, Spans([(0, 100)]))
     assert toy.end()["samples"] == ALL_OK

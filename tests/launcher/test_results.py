@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import pickle
+import shlex
 import shutil
 import subprocess
 import sys
@@ -265,6 +266,14 @@ def test_gather_of_a_run_that_goes_on_says_that_the_result_will_come(tmp_path: P
     with pytest.raises(IncompleteError) as error:
         gather_result(run)
     assert (f"launcher status {run.path} --watch" in "".join(getattr(error.value, "__notes__", ()))) is goes_on
+
+
+def test_a_command_in_a_message_can_be_typed_whatever_the_path_is(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "my runs" / "a'b", (0, 8))
+    with pytest.raises(IncompleteError) as error:
+        results.open(run.path)
+    told = str(error.value).partition("`launcher rerun ")[2].partition("`")[0]
+    assert shlex.split(told) == [str(run.path)]
 
 
 def test_a_run_that_is_not_done_says_what_to_do(tmp_path: Path) -> None:

@@ -122,12 +122,12 @@ def _refuse_others(run: RunDir, plan: Plan, submission: Submission) -> None:
     if submission.shards or plan.format in OLD_FORMATS:
         raise InputError(
             f"tasks of a submission by an older version (number {submission.number}) cannot be run by this one; "
-            f"do: launcher rerun {run.path}"
+            f"do: launcher rerun {run.argument}"
         )
     if not submission.is_of(plan):
         raise InputError(
             f"{run.path}: submission {submission.number} is of another plan than {run.plan.name} has now; "
-            f"do: launcher rerun {run.path}"
+            f"do: launcher rerun {run.argument}"
         )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from jobs.errors import RunError
 from jobs.machine import allocation
 from jobs.storage.attempts import Attempts
+from jobs.storage.files import exists
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Submission
 
@@ -78,7 +79,7 @@ def requeue_self() -> bool:
 
 def has_ended_others(run: RunDir, submission: int) -> bool:
     """Whether an array task has seen the end of the work, and done what follows: nobody else need look for it."""
-    return (run.claims(submission) / _ENDED).exists()
+    return exists(run.claims(submission) / _ENDED)
 
 
 def cancel_waiting(run: RunDir, submission: int) -> None:

@@ -17,6 +17,7 @@ def test_nobody_waits_for_an_answer_nor_takes_what_the_other_end_says_for_one() 
     os.close(writer)
     assert mine.recv() == "said meanwhile"
     with open(receive_descriptor(theirs), "w") as file:
+        assert not os.get_inheritable(file.fileno())
         file.write("through the copy")
     assert theirs.recv() == "and what comes after it"
     assert not mine.poll()

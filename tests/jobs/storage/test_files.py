@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobs.storage.files import intact, replacing, server_time, temporary_name, write_bytes, write_once
+from jobs.storage.files import exists, intact, is_file, replacing, server_time, temporary_name, write_bytes, write_once
 from jobs.storage.locks import try_lock
 
 
@@ -105,3 +105,16 @@ def test_a_file_that_is_replaced_on_nfs_while_it_is_read_is_read_again(tmp_path:
     assert intact(tmp_path / "plan.json", read, "") == "new"
     with pytest.raises(OSError, match="Permission denied"):
         intact(tmp_path / "plan.json", refuse(errno.EACCES), "")
+
+
+def test_a_name_that_cannot_be_looked_at_is_not_taken_for_one_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    assert exists(tmp_path)
+    assert not is_file(tmp_path)
+    assert is_file(tmp_path / "file")
+    for gone in (tmp_path / "gone", tmp_path / "file" / "inside", Path("a\0b")):
+        assert not exists(gone)
+        assert not is_file(gone)
+    for look in (exists, is_file):
+        with pytest.raises(OSError, match="too long"):
+            look(tmp_path / ("x" * 5000))

@@ -381,6 +381,10 @@ def test_whole_numbers_in_a_table_beside_fractions_are_exact_or_refused() -> Non
                     to_columns({"x": table}, 2)
 
 
+def test_a_column_that_is_called_as_a_method_of_other_tables_is_a_column() -> None:
+    assert to_columns({"x": pandas.DataFrame({"rows": [2.0**60, 1.0]})}, 2)["x"].data.tolist() == [[2.0**60], [1.0]]
+
+
 def test_halves_are_not_compared_with_what_they_cannot_hold() -> None:
     with np.errstate(all="raise"):  # as a Job may have it
         assert to_columns({"x": [[np.float16(1)], [np.float16(2)]]}, 2)["x"].data.tolist() == [1, 2]

@@ -207,6 +207,8 @@ def test_init_never_overwrites(folder: Path) -> None:
     given = ["--set", "data.manifest=a.csv", "--set", "job.params.model=m"]
     assert "fill in" not in in_process(folder, "init", "text_embedding", "given.yaml", *given).stdout
     names = {"other.yaml": "other", "config.yaml": "text-embedding", "my embedding.yaml": "text-embedding"}
+    spaced = in_process(folder, "init", "text_embedding", "a b.yaml").stdout
+    assert "next: launcher try 'a b.yaml', then" in spaced
     for name, run in names.items():
         assert parse_document(render(find("text_embedding", Path()), Path(name)), name).data["name"] == run
     done = in_process(folder, "init", "text_embedding", "nowhere/other.yaml")

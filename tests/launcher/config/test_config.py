@@ -13,7 +13,7 @@ from launcher.config.config import Config, config_from_mapping, load_config
 from launcher.config.differences import differences
 from launcher.config.problems import sections
 from launcher.config.sbatch_options import COMPUTED, OPTIONS, check_option, gpus_asked
-from launcher.config.yaml_lines import parse_document, parse_value
+from launcher.config.yaml_lines import parse_document, parse_value, value_text
 
 SMALL = """\
 name: small
@@ -479,6 +479,11 @@ def test_without_paths_the_result_is_in_the_run_directory_and_the_template_is_bu
     assert config.template_path is None
 
 
+def test_a_pattern_after_set_needs_no_quotes(folder: Path) -> None:
+    assert load(FULL, "data.manifest=*.jpg").data.sources == ("*.jpg",)
+    assert value_text("*.jpg") == '"*.jpg"', "as in a config"
+
+
 def test_an_override_without_a_value_is_null(folder: Path) -> None:
     assert load(FULL, "data.id=").data.id is None
 
@@ -525,7 +530,11 @@ _BOMB = "a0: &a0 1\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\
         ("1: x\n", "config.yaml:1: not valid YAML: a key must be text"),
         ("a: &x [*x]\n", "config.yaml:1: not valid YAML: an alias"),
         ("a: 1\nb: \x01\n", "config.yaml:2: not valid YAML: control character"),
-        ("a: *b\n", "config.yaml:1: not valid YAML: found undefined alias"),
+        (
+            "a: *b\n",
+            r"config.yaml:1: not valid YAML: found undefined alias .*; text that begins with \* stands in quotes",
+        ),
+        ("a: @b\n", "config.yaml:1: not valid YAML: found character '@' .*; text that begins with it stands in quotes"),
         ("a: !!int x\n", "config.yaml:1: not valid YAML: not a whole number"),
         (f"a: 1\nb: {'9' * 5000}\n", "config.yaml:2: not valid YAML: a number of over 4,300 digits"),
         (f"a: {'[' * 200}{']' * 200}\n", "config.yaml:1: not valid YAML: lists or mappings lie too deep"),

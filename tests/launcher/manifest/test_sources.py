@@ -1,6 +1,7 @@
 """The sources of a manifest: text files, binary files, and globs of sample files."""
 
 import csv
+import errno
 import gzip
 import io
 import json
@@ -12,6 +13,7 @@ import pytest
 
 from jobs.errors import InputError
 from launcher.manifest.csv_source import CsvSource, TsvSource
+from launcher.manifest.formats import open_source
 from launcher.manifest.jsonl_source import JsonlSource
 from launcher.manifest.parquet_folder import ParquetFolder, parquet_files
 from launcher.manifest.sources import ArrowSource, GlobSource, ParquetSource, Source
@@ -184,6 +186,15 @@ def test_no_parquet_file_of_a_folder_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "deeper" / "D.Parquet").touch()
     with pytest.raises(InputError, match="has folders of Parquet files too"):
         ParquetFolder(tmp_path).scan()
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(InputError, match=f"{tmp_path}: this folder cannot be read: Permission denied"):
+        open_source(str(tmp_path), tmp_path, ())
 
 
 def test_a_line_for_spreadsheets_is_not_taken_for_the_header(tmp_path: Path) -> None:

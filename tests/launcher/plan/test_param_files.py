@@ -36,8 +36,17 @@ def test_weights_that_a_default_names_or_a_list_count_too(tmp_path: Path, params
     spec = JobSpec("job:Settled", params, str(tmp_path))
     plan = Plan("test", "0", 0.0, 1, None, (0, 1), spec, 1, 0, {}, files=describe_files(Settled, spec))
     assert not changed_files(plan, spec)
+    moved = shutil.copytree(tmp_path, tmp_path / "moved")
     weights.write_text("2")
     assert changed_files(plan, spec)
+    assert not changed_files(plan, replace(spec, folder=str(moved)))
+
+
+def test_a_default_that_is_empty_names_no_file(tmp_path: Path) -> None:
+    class Unsettled(Weighty):
+        def __init__(self, model: str = "") -> None: ...
+
+    assert describe_files(Unsettled, JobSpec("job:Unsettled", {}, str(tmp_path))) == {}
 
 
 def test_of_a_folder_of_much_the_configuration_counts_and_blocks_of_the_weights(

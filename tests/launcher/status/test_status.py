@@ -23,10 +23,10 @@ from jobs.storage.submission import NodeSettings, Submission
 from launcher.runs.failures import Failure
 from launcher.runs.submissions import Outcome, update
 from launcher.status.pace import Pace, blocks
-from launcher.status.progress import status_lines, summary_line
+from launcher.status.progress import brief_line, status_lines, summary_line
 from launcher.status.reader import StatusReader
 from launcher.status.status import Status
-from launcher.status.views import LineView, TerminalView, screen_lines
+from launcher.status.views import LineView, TerminalView, make_view, screen_lines
 from tests.support.builders import (
     ELSEWHERE,
     AttemptWriter,
@@ -423,7 +423,8 @@ def test_what_is_done_once_all_samples_are_there_is_said(run: RunDir) -> None:
     finish_all(run)
     submit(run, 2, rows=Spans([(0, 16)]))
     own(run, ProcessIdentity.current(), number=2)
-    assert ", 16 computed again, shards 3 done, 1 pending" in summary_line(read(run))
+    assert ", 16 still to be computed again, shards 3 done, 1 pending" in summary_line(read(run))
+    assert brief_line(read(run)).endswith(", 16 still to be computed again")
     with attempt(run, submission=2, worker=5) as writer:
         writer.commit(0, 16)
         writer.beat(end=EndReason.DONE)
@@ -738,6 +739,18 @@ def test_the_bar_of_the_redrawn_screen_has_a_line_of_its_own(run: RunDir, monkey
     (bar,) = [line for line in shown.splitlines() if "\u2501" in line or "\u2500" in line]
     assert all(len(re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", line)) <= 78 for line in shown.splitlines()), "room for ^C"
     assert not re.sub(r"\x1b\[[\d;?]*[A-Za-z]|[\u2501\u2500\u2578\u257a]", "", bar).strip()
+
+
+@pytest.mark.parametrize(
+    ("terminal", "view"), [("xterm-256color", TerminalView), ("", TerminalView), ("dumb", LineView)]
+)
+def test_a_terminal_that_cannot_redraw_gets_lines(
+    monkeypatch: pytest.MonkeyPatch, terminal: str, view: type[object]
+) -> None:
+    monkeypatch.setenv("TERM", terminal)
+    screen = StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    assert type(make_view(screen)) is view
 
 
 def test_the_pace_of_a_run_is_told_in_blocks_of_the_time_in_which_somebody_looked(run: RunDir) -> None:

@@ -101,6 +101,10 @@ def test_a_run_is_shown_by_its_tasks_nodes_shards_and_failures_with_the_logs_beh
         await until(pilot, lambda: any(line.endswith("p0 [b]words[/b] of 1") for line in log(pilot)))
         await pilot.press("escape", "n")
         await until(pilot, lambda: [row[:5] for row in rows(pilot)] == [["host", "1", "2 cuda", "12.5", "5.2 of 8"]])
+        labels = [
+            column.label.plain for column in pilot.app.screen.query_one("#nodes-table", DataTable).columns.values()
+        ]
+        assert labels == ["node", "tasks", "devices", "samples/s", "CPUs", "memory", "GPUs"], "none is slow"
         await pilot.press("s")
         await until(pilot, lambda: [row[1] for row in rows(pilot)] == ["done", "running", "failed", "pending"])
         await pilot.press("x")
