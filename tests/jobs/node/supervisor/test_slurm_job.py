@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from jobs.kinds import EndReason
 from jobs.node.supervisor.slurm_job import cancel_waiting, end_silent, has_ended_others, is_near_its_end, requeue
+from jobs.storage.claims import Claim, ClaimFolder
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans
 from jobs.storage.submission import Submission
 from tests.support.builders import AttemptWriter, build_plan, submit
 from tests.support.launcher_runs import wait_until
+from tests.support.task_runs import attempts, run_task
 
 
 @pytest.fixture
@@ -188,6 +192,22 @@ def test_where_all_have_ended_nobody_is_asked(run: RunDir, asked: Path) -> None:
     assert not has_ended_others(run, 1)
     end_silent(run, 1, never)
     assert not asked.exists()
+    assert has_ended_others(run, 1)
+
+
+def test_a_task_that_comes_when_all_is_done_cancels_those_that_wait_as_well(tmp_path: Path, asked: Path) -> None:
+    """Who did the last of it may have been killed before it asked for that."""
+    run = build_plan(tmp_path / "late", (0, 8, 16))
+    submit(run, tasks=4, claims=True)
+    other = AttemptWriter(run, worker=1, job_id="12_1")
+    for number, (start, stop) in enumerate(Submission.read(run.submission(1)).ranges):
+        assert ClaimFolder(run.claims(1)).take(Claim(number, 1, other.name, start, stop))
+    other.beat(Spans([(0, 16)]), end=EndReason.DONE)
+    other.close()
+    late = run_task(run, index=3)
+    assert (late.returncode, len(attempts(run))) == (0, 1), late.stderr
+    assert asked.read_text() == "scancel --quiet --state=PENDING 12\n"
+    assert "others have done all of it" in run.log(1, 3).read_text()
     assert has_ended_others(run, 1)
 
 
