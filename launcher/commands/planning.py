@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.errors import LauncherError
+from jobs.storage.files import is_file
 from jobs.storage.rundir import RunDir
 from launcher.commands.printer import Printer
 from launcher.commands.targets import Target, load_target, swept, way_of
@@ -193,7 +194,7 @@ def _next(planned: "Planned", target: Target | None) -> str:
 def _next_of_sweep(namesake: RunDir, count: int) -> str:
     """``namesake`` would be a run that is called as the sweep: commands take the name for that."""
     name = namesake.name
-    if namesake.plan.is_file():
+    if is_file(namesake.plan):
         how = "the same command with run or submit in the place of plan"
         return f"next: {how} ({name} alone is another run); all {count} together: launcher list --sweep {name}"
     return f"next: launcher submit {name}, or launcher run {name}; all {count} together: launcher status {name}"

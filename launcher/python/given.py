@@ -17,7 +17,7 @@ from typing import Self
 import xxhash
 
 from jobs.errors import ConflictError
-from jobs.storage.files import fsync_folder, is_file, rename_synced, write_bytes
+from jobs.storage.files import fsync_folder, rename_synced, write_bytes
 from jobs.storage.rundir import RunDir
 from launcher.plan.runs_folder import made_for_good
 
@@ -98,14 +98,23 @@ class Given:
         """Removes what no plan names: another launcher may have planned with it, or this one, before it was interrupted.
 
         It loses its name before the plan is read; who writes a plan looks at the names after that. So one of both sees the
-        other.
+        other. Where the plan cannot be read, it may name it.
         """
         away = path.with_name(f".{secrets.token_hex(4)}.tmp")
         with suppress(OSError):
             os.rename(path, away)
-            if is_file(self._run.plan) and path.name.encode() in self._run.plan.read_bytes():
+            if self._may_be_named(path.name):
                 os.rename(away, path)
-        _remove(away)
+            else:
+                _remove(away)
+
+    def _may_be_named(self, name: str) -> bool:
+        try:
+            return name.encode() in self._run.plan.read_bytes()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
 
 
 def _remove(path: Path) -> None:

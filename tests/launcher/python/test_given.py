@@ -47,6 +47,15 @@ def test_what_the_plan_of_another_names_stays_where_this_one_is_refused(folder: 
     assert (place / "m.py").read_text() == "x = 1\n"
 
 
+def test_what_a_plan_that_cannot_be_read_may_name_stays(folder: Path) -> None:
+    run = RunDir(folder / "runs" / "a")
+    with suppress(ZeroDivisionError), Given(run) as given:
+        place = given.module("m", "x = 1\n")
+        run.plan.mkdir()  # any error but that it is not there
+        raise ZeroDivisionError
+    assert (place / "m.py").read_text() == "x = 1\n"
+
+
 def test_who_planned_with_what_another_removed_is_told(folder: Path) -> None:
     with pytest.raises(ConflictError, match="has removed it; plan it again"), Given(RunDir(folder)) as given:
         shutil.rmtree(given.module("m", "x = 1\n"))
