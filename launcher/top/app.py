@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
+from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Static
 
@@ -54,7 +56,8 @@ class TopApp(App[None]):
     def _show(self) -> None:
         for screen in self.screen_stack:
             if isinstance(screen, RunScreen | RunsScreen):
-                screen.show()
+                with suppress(NoMatches):  # it is being taken down, and has lost some of what it shows
+                    screen.show()
 
 
 class RunsScreen(Screen[None]):

@@ -18,8 +18,13 @@ def test_it_says_and_ends_as_one_that_is_started(tmp_path: Path, arguments: list
     assert forked
     shutil.rmtree(tmp_path / "runs", ignore_errors=True)
     started = subprocess.run(command(*arguments), cwd=tmp_path, env=environment(), capture_output=True, text=True)
-    found, expected = ((done.returncode, done.stdout, done.stderr) for done in (forked, started))
+    found, expected = ((done.returncode, done.stdout, said(done.stderr)) for done in (forked, started))
     assert found == expected
+
+
+def said(stderr: str) -> list[str]:
+    """Without what a command was at for long, on a loaded machine."""
+    return [line for line in stderr.splitlines() if not line.endswith(" ...")]
 
 
 def test_what_python_heeds_at_its_start_needs_a_start(tmp_path: Path) -> None:
@@ -29,5 +34,6 @@ def test_what_python_heeds_at_its_start_needs_a_start(tmp_path: Path) -> None:
 
 def test_one_that_hangs_is_killed(tmp_path: Path) -> None:
     write_config(tmp_path, rows=8000, params={"delay": 0.05})
+    assert warm_launcher.run(tmp_path, ["--version"], environment(), PATIENCE)  # who forks is there
     with pytest.raises(subprocess.TimeoutExpired):
-        warm_launcher.run(tmp_path, ["run", "config.yaml"], environment(), 1.0)
+        warm_launcher.run(tmp_path, ["run", "config.yaml"], environment(), 5.0)

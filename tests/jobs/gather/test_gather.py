@@ -777,6 +777,7 @@ from jobs.errors import RunError
 from jobs.gather.gather import gather
 from jobs.gather.sources import read_sources
 from jobs.storage.rundir import RunDir
+sys.dont_write_bytecode = True  # it would be cut off
 resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 try:
     gather(RunDir(Path(sys.argv[1])))

@@ -13,6 +13,7 @@ from pathlib import Path
 from jobs.gather.result_file import Contents, complete, filling
 from jobs.storage.records import Output
 
+sys.dont_write_bytecode = True  # it would be cut off
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 outputs = (Output("x", False, "<f4", (3,)), Output("t", True, "|u1", (), "utf-8"))
 contents = Contents(100, outputs, {"t": 50})

@@ -154,7 +154,7 @@ def test_interrupted_once_it_stops_in_order_and_resumes_to_the_same_bytes(patien
     process.send_signal(signal.SIGINT)
     text, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, text
-    assert f"launcher run {patient.name}" in text
+    assert f"launcher run {run.name}" in text
     assert "Traceback" not in text
     assert tasks_of(run) == []
     assert status(patient.parent, run)["state"] == "cancelled"

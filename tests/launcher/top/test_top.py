@@ -157,6 +157,16 @@ def test_a_line_that_comes_while_the_screen_of_a_log_is_closed_is_dropped(run: R
     driven([run], drive)
 
 
+def test_a_look_that_is_through_while_the_screen_is_taken_down_ends_nothing(run: RunDir) -> None:
+    async def drive(pilot: Pilot[None]) -> None:
+        assert isinstance(pilot.app, TopApp)
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen) and rows(pilot))
+        await pilot.app.screen.query_one("#head").remove()
+        pilot.app._show()
+
+    driven([run], drive)
+
+
 def test_of_several_runs_there_is_a_list_and_each_opens(run: RunDir) -> None:
     other = build_run(Path("runs/other"))
     Outcome(1.0).write(other, 1)
