@@ -80,7 +80,7 @@ def _refuse(run: RunDir, places: list[ResultPlace]) -> None:
     for place in places:
         with _asking(run):
             tell = objection_to_folder if place.is_folder else objection
-            if found := tell(place.url, place.delivered):
+            if found := tell(place.url, place.record.own if place.record else ()):
                 raise RunError(found)
 
 
@@ -90,13 +90,13 @@ def _deliver(place: ResultPlace, report: GatherReport, tick: Tick) -> GatherRepo
         if not report.complete and _is_complete(place):
             raise IncompleteError(f"{place.url}: is complete, and stays; for a result of the rest move that away first")
         files = _files(place)
-        if place.is_folder or not (place.delivered and place.delivered.has(place.url)):
+        if place.is_folder or not (place.delivered and place.url in place.delivered.own):
             _note_names(place, files)
         if place.is_folder:
             remove([url for url, path in files.items() if path.name == RESULT])
         with telling(f"writing {place.url}"):
             sent = [send(path, url, tick) for url, path in files.items()]
-    record = Delivered(place.url, report.seal or "", tuple(sent), format=place.format)
+    record = Delivered(place.url, report.seal or "", tuple(sent), format=place.format, elsewhere=_elsewhere(place))
     _remove_replaced(place.delivered, record)
     record.write(place.run, place.part.name)
     return replace(report, url=place.url)
@@ -122,7 +122,15 @@ def _note_names(place: ResultPlace, files: Mapping[str, Path]) -> None:
     """Notes what is to be there, so that it is known as the run's own; from here on nothing says that all of it is."""
     known = {file.url: file for file in place.delivered.files} if place.delivered else {}
     known |= {url: SentFile(url, path.stat().st_size, "") for url, path in files.items()}
-    Delivered(place.url, "", tuple(known.values()), format=place.format).write(place.run, place.part.name)
+    noted = Delivered(place.url, "", tuple(known.values()), format=place.format, elsewhere=_elsewhere(place))
+    noted.write(place.run, place.part.name)
+
+
+def _elsewhere(place: ResultPlace) -> tuple[str, ...]:
+    """URLs of what the run has where its result was wanted before: it stays there, and may be wanted there again."""
+    if place.record is None:
+        return ()
+    return place.record.elsewhere if place.delivered else tuple(sorted(place.record.own))
 
 
 def _remove_replaced(before: Delivered | None, now: Delivered) -> None:

@@ -1,5 +1,7 @@
 """StorePlace: whether a result may be written to a URL; asked when a run is planned, and again before it is written."""
 
+from collections.abc import Collection
+
 from jobs.errors import InputError
 from jobs.references.stores import check_url, listed, read_range
 from jobs.references.uploads import explained, try_writing
@@ -14,7 +16,8 @@ def problem(store: str, run: RunDir, manifest: str | None, *, is_folder: bool) -
     try:
         check_url(url)
         try_writing(f"{url}.try")
-        own = Delivered.read(run, manifest)
+        record = Delivered.read(run, manifest)
+        own = record.own if record else set[str]()
         return objection_to_folder(url, own) if is_folder else objection(url, own)
     except InputError as error:
         return str(error)
@@ -22,22 +25,21 @@ def problem(store: str, run: RunDir, manifest: str | None, *, is_folder: bool) -
         return explained(error)
 
 
-def objection(url: str, own: Delivered | None) -> str | None:
+def objection(url: str, own: Collection[str]) -> str | None:
     """What speaks against a result being there; None where nothing does. Raises OSError where the store does not tell.
 
-    ``own``: what the run has put there. A result of another run may be all that there is of that.
+    ``own``: what the run has put there, or elsewhere. A result of another run may be all that there is of that.
     """
     head = _head(url)
-    if head is None or (own and own.has(url)):
+    if head is None or url in own:
         return None
     what = "is no result" if seal_in(head) is None else "is not of this run"
     return f"{url}: is there and {what}, so it is not replaced; move it away, or change output.path"
 
 
-def objection_to_folder(url: str, own: Delivered | None) -> str | None:
+def objection_to_folder(url: str, own: Collection[str]) -> str | None:
     """The same of objects below it, but for those that the run has put there itself. Raises OSError."""
-    known = {file.url for file in own.files} if own else set()
-    if others := sorted({one.url for one in listed(f"{url}/")} - known):
+    if others := sorted({one.url for one in listed(f"{url}/")}.difference(own)):
         return (
             f"{url}: has {len(others):,} objects that are not of this run, such as {others[0]}, so nothing is written there; "
             "move them away, or change output.path"

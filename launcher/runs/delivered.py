@@ -16,7 +16,7 @@ from jobs.storage.rundir import RunDir
 class Delivered:
     """``url`` is that of the result, or of its index, the last of all ``files``. ``seal``: "" of one that is not complete.
 
-    ``format``: of another program, "" for HDF5; None: not noted.
+    ``format``: of another program, "" for HDF5; None: not noted. ``elsewhere``: URLs of what the run has put into other places.
     Written before, too, the first time and of a folder, without hashes of what is on its way; so is that of a run in the place
     of another.
     """
@@ -26,15 +26,17 @@ class Delivered:
     files: tuple[SentFile, ...]
     time: float = field(default_factory=time.time)
     format: str | None = None
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def is_there(self) -> bool:
         """Whether all were seen in the store; of files that are on their way only the names are known."""
         return all(file.hash for file in self.files)
 
-    def has(self, url: str) -> bool:
-        """Whether the run has put an object there, or has begun to."""
-        return url in {file.url for file in self.files}
+    @property
+    def own(self) -> set[str]:
+        """URLs of all objects that the run has put anywhere, or has begun to."""
+        return {*self.elsewhere, *(file.url for file in self.files)}
 
     def as_names(self) -> Self:
         """The same objects, of which nothing is said but that a result may take their place."""
@@ -61,4 +63,8 @@ class Delivered:
     @classmethod
     def _from(cls, path: Path) -> Self:
         data = checked_json.decode(path.read_bytes())
-        return cls(**{**data, "files": tuple(SentFile(**file) for file in data["files"])})
+        lists = {
+            "files": tuple(SentFile(**file) for file in data["files"]),
+            "elsewhere": tuple(data.get("elsewhere", ())),
+        }
+        return cls(**{**data, **lists})

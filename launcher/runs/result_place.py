@@ -43,10 +43,14 @@ class ResultPlace:
         return self.run.outgoing.with_suffix(".lock") if self.url else self.path
 
     @cached_property
+    def record(self) -> Delivered | None:
+        """What the run has put, or begun to put, into a store: here, or where it was wanted before."""
+        return Delivered.read(self.run, self.part.name) if self.url else None
+
+    @property
     def delivered(self) -> Delivered | None:
-        """What the run has put, or begun to put, into its store."""
-        found = Delivered.read(self.run, self.part.name) if self.url else None
-        return found if found and found.url == self.url else None
+        """The same, if it is here."""
+        return self.record if self.record and self.record.url == self.url else None
 
     @property
     def exists(self) -> bool:

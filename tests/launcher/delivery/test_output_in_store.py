@@ -492,3 +492,10 @@ def test_another_runs_result_is_not_replaced(config: Path, store: ObjectStore, t
     assert (code, f"{URL}: is there and is not of this run" in said) == (2, True), said
     assert {path: path.read_bytes() for path in store.folder.rglob("*.h5")} == before
     assert command("gather", run_of(config).path)[0] == 0
+
+
+def test_what_a_run_has_put_elsewhere_before_stays_its_own(config: Path, store: ObjectStore) -> None:
+    for url in (URL, f"{URL}.h5", URL):
+        code, said = go_on(config, "--set", f"output.path={url}")
+        assert (code, f"result: {url}" in said) == (0, True), said
+    assert len(list(store.folder.rglob("*.h5"))) == 2
