@@ -38,6 +38,7 @@ HALLS = {
         "launcher.interrupts",
         "launcher.patience",
         "launcher.table",
+        "launcher.target",
         "launcher.units",
         "launcher.visible",
     },

@@ -21,7 +21,7 @@ class NewFolder:
         """Raises InputError where something is there already. Removes what killed ones have left."""
         if path.exists():
             raise InputError(f"{path}: is there already, and is not replaced; remove it, or give another path")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         _remove_abandoned(path)
         self.path = path
         lock, self._descriptor = create_locked(partial(_make, path))
@@ -46,6 +46,16 @@ class NewFolder:
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
         shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def make_folder(path: Path) -> None:
+    """With those above it, where they are not there. Raises InputError where a file is in the way."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(
+            f"{path}: cannot be a folder ({error.strerror}: {error.filename}); give another path"
+        ) from None
 
 
 def _make(path: Path) -> Path:

@@ -9,6 +9,7 @@ from jobs.errors import InputError
 from jobs.extras import DISTRIBUTION
 from launcher.catalogue.catalogue import Entry, built_in, find, of_other_packages
 from launcher.commands.printer import Printer
+from launcher.target import check_file
 
 _WIDTH = 120
 
@@ -91,6 +92,7 @@ def schema(options: argparse.Namespace, printer: Printer) -> bool:
     else:
         made = config_schema(find(options.job, Path()) if options.job else None)
     if options.output:
+        check_file(Path(options.output), "schema.json")
         write_schema(Path(options.output), made)
         printer.say(f"written: {options.output}")
     elif not options.json:

@@ -9,6 +9,7 @@ from pathlib import Path
 from jobs.errors import InputError
 from jobs.nearest import guess
 from jobs.storage.files import write_bytes
+from jobs.storage.new_folder import make_folder
 from launcher import __version__
 from launcher.commands.printer import Printer
 from launcher.examples import EXAMPLES
@@ -40,7 +41,7 @@ def man(options: argparse.Namespace, printer: Printer) -> bool:
 
 
 def _write(folder: Path, pages: dict[str, str], printer: Printer) -> bool:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     paths = [folder / f"{name}.1" for name in pages]
     for path, page in zip(paths, pages.values(), strict=True):
         write_bytes(path, page.encode())

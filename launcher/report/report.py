@@ -14,6 +14,7 @@ from launcher.report.facts import Facts
 from launcher.report.page import Section, render
 from launcher.runs.history import read_histories
 from launcher.status.reader import StatusReader
+from launcher.target import check_file
 from launcher.visible import visible
 
 
@@ -39,8 +40,7 @@ def _check_packages() -> None:
 
 
 def _write(target: Path, html: str) -> Path:
-    if target.is_dir() or not target.absolute().parent.is_dir():
-        raise InputError(f"{target}: is a folder, or there is no folder for it; give a file such as report.html")
+    check_file(target, "report.html")
     # Names of files may be no UTF-8, as few as there are.
     write_bytes(target, visible(html).encode(errors="backslashreplace"))
     return target
