@@ -34,18 +34,15 @@ def objection(path: Path, run: RunDir, *, is_new: bool = False) -> str | None:
 
 
 def _of_another(path: Path, run: RunDir, *, is_new: bool) -> str | None:
-    """Says which run a result is of that must not be replaced: of one that was cleaned, or is gone, it is all that there is.
-
-    A new run replaces none that is another's.
-    """
+    """Says which run a result is of that must not be replaced: of one that was cleaned, or is gone, it is all that there is."""
     told = _provenance(path)
     folder = next((one["folder"] for one in reversed(told.get("submissions", ())) if one.get("folder")), None)
     if "name" not in told or (folder is None and not is_new) or (folder and _is_same(Path(folder), run.path)):
         return None
     other = RunDir(Path(folder)) if folder else None
     if other and _fingerprint(other) == told.get("fingerprint"):
-        if not (is_new or exists(other.cleaned)):
-            return None
+        if not exists(other.cleaned):
+            return None  # that one can write it again, and says meanwhile that it has none
         whose = str(other.path)
     elif told["name"] == run.name:  # it was moved, or planned again
         return None

@@ -149,9 +149,9 @@ def test_a_result_that_is_all_that_there_is_of_a_run_is_no_other_runs_to_replace
         assert command("plan", late)[0] == 0
         assert go_on(one)[0] == 0
         before = shared.read_bytes()
+        assert command("clean", run_of(one).path, "--yes")[0] == 0
         code, said = go_on(other)
         assert (code, f"holds the result of run {run_of(one).path}: give each run" in said) == (2, True), said
-        assert command("clean", run_of(one).path, "--yes")[0] == 0
         code, said = command("submit", run_of(late).path, "--set", "executor=instant")
         assert f"holds the result of run {run_of(one).path}: give each run" in command("gather", run_of(late).path)[1]
         assert shared.read_bytes() == before
