@@ -8,6 +8,9 @@ from jobs.inputs import bad_parameter
 KEY = "OPENAI_API_KEY"
 """The variable of the task that has the server's key."""
 
+# A proxy's own localhost is another one.
+_HERE = ("localhost", "127.0.0.1", "::1")
+
 
 def check_url(base_url: str) -> None:
     """Raises InputError, without what is secret in it."""
@@ -26,10 +29,12 @@ def check_url(base_url: str) -> None:
 
 
 def proxy_to(base_url: str) -> str | None:
-    """The HTTP proxy of the environment (http_proxy, https_proxy, all_proxy) for this server, unless no_proxy has it."""
+    """The HTTP proxy of the environment (http_proxy, https_proxy, all_proxy), unless no_proxy has the server, or it is here."""
     from urllib.request import getproxies, proxy_bypass  # in processes alone
 
     parts, proxies = urlsplit(base_url), getproxies()
+    if parts.hostname in _HERE:
+        return None
     proxy = "" if proxy_bypass(parts.netloc) else proxies.get(parts.scheme, proxies.get("all", ""))
     proxy = proxy if "://" in proxy or not proxy else f"http://{proxy}"
     return proxy if proxy.startswith(("http://", "https://")) else None

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -47,6 +48,9 @@ class Client:
     ) -> None:
         self._base = base.strip().rstrip("/")
         self._key = key
+        self._way = (
+            f" (through the proxy {urlsplit(proxy).hostname}; no_proxy has servers that need none)" if proxy else ""
+        )
         self._retries = retries
         self._engine = engine
         self._session = aiohttp.ClientSession(
@@ -152,7 +156,7 @@ class Client:
 
     def _told(self, text: str) -> str:
         """The beginning of it, without the key: some servers repeat what they are sent."""
-        return (text.replace(self._key, "***") if self._key else text)[:_CHARACTERS]
+        return (text.replace(self._key, "***") if self._key else text)[:_CHARACTERS] + self._way
 
     async def _blame(self, problem: str) -> None:
         """Raises ProcessBroken where it is the server that fails, and not the request."""

@@ -474,6 +474,22 @@ def test_a_server_is_asked_through_the_proxy_of_the_environment(
     monkeypatch.setenv("all_proxy", "socks5://host:1080")
     assert proxy_to("http://node7.here:8000/v1") is None
     assert proxy_to("https://no.such.host/v1") is None
+    monkeypatch.delenv("no_proxy")
+    assert proxy_to("http://localhost:8000/v1") is proxy_to("http://127.0.0.1/v1") is None  # the proxy's own is another
+
+
+def test_a_failure_of_what_is_asked_through_a_proxy_names_the_proxy(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobs.generation.client import RequestFailed
+    from jobs.text_generation import TextGeneration
+
+    monkeypatch.setenv("http_proxy", server.removesuffix("/v1"))
+    job = TextGeneration("none", base_url="http://node7:8000/v2", prompt="{x}", retries=0)
+    with pytest.raises(
+        RequestFailed, match=r"HTTP 404: .* \(through the proxy 127\.0\.0\.1; no_proxy has servers that"
+    ):
+        asyncio.run(_one_answer(job, tmp_path))
 
 
 def test_an_answer_that_max_tokens_ended_is_none_of_a_schema(tmp_path: Path, server: str) -> None:
