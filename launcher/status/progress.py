@@ -127,7 +127,8 @@ def _changes(status: Status) -> str:
     kinds = {group.kind for group in own}
     over = {FailureKind.TOO_MANY_FAILED_SAMPLES}
     if kinds <= over and status.shards.closed.count == status.total and not status.most_fail:
-        return f" --set node.max_failed_samples={status.shards.sufficient_budget}"
+        allow = f"--set node.max_failed_samples={status.shards.sufficient_budget}"
+        return f", once the cause of the failed samples is mended; or, to allow them: {allow}"
     if FailureKind.ERROR in kinds and kinds <= {FailureKind.ERROR, *over}:
         shard = next(group.shards.first for group in own if group.kind is FailureKind.ERROR)
         return f", once its cause is mended: launcher logs {reference(status.run)} {shard}"
