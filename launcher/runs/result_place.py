@@ -54,11 +54,9 @@ class ResultPlace:
 
     @property
     def exists(self) -> bool:
-        return self._is_there if self.url else is_file(self.path)
-
-    @property
-    def _is_there(self) -> bool:
-        """In the store, in this format; older versions did not note which it was."""
+        """In a store, in this format; older versions did not note which it was."""
+        if not self.url:
+            return is_file(self.path)
         return bool(self.delivered and self.delivered.is_there and self.delivered.format in (None, self.format))
 
     @property
@@ -66,7 +64,7 @@ class ResultPlace:
         """As of read_seal. Raises OSError where nothing is there."""
         if not self.url:
             return read_seal(self.path)
-        if not (self.delivered and self._is_there):
+        if not (self.delivered and self.exists):
             raise FileNotFoundError(self.url)
         return self.delivered.seal
 
