@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs import remote
-from jobs.references.stores import _store, copy_to, read_chunks
+from jobs.references.stores import copy_to, read_chunks
 from jobs.remote import Stage
 from tests.support.object_store import ObjectStore, serving
 
@@ -22,7 +22,6 @@ def store(tmp_path: Path) -> Iterator[ObjectStore]:
     for number in range(100):
         (tmp_path / "bucket" / f"{number}.bin").write_bytes(bytes([number]) * 1000)
     with serving(tmp_path) as found:
-        _store.cache_clear()
         yield found
 
 

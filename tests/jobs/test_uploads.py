@@ -19,9 +19,7 @@ URL = "s3://bucket/a/x.bin"
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ObjectStore]:
-    (tmp_path / "bucket").mkdir()
     with serving(tmp_path) as found:
-        _store.cache_clear()
         yield found
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
 
+from jobs.references.stores import _store
+
 _PAGE = 3
 
 
@@ -196,7 +198,9 @@ class ObjectStore(ThreadingHTTPServer):
 
 @contextmanager
 def serving(folder: Path) -> Iterator[ObjectStore]:
-    """The store at work, and this process a client of it."""
+    """The store at work, with a bucket, and this process a client of it that knows of no other."""
+    (folder / "bucket").mkdir(parents=True, exist_ok=True)
+    _store.cache_clear()
     with ObjectStore(folder) as store:
         thread = threading.Thread(target=store.serve_forever, args=(0.01,))
         thread.start()

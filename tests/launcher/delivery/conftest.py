@@ -5,14 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.references.stores import _store
 from tests.support.instant_executor import instant_executor
 from tests.support.object_store import ObjectStore, serving
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ObjectStore]:
-    (tmp_path / "store" / "bucket").mkdir(parents=True)
     with serving(tmp_path / "store") as found, instant_executor():
-        _store.cache_clear()
         yield found

@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.errors import InputError, RunError
-from jobs.references.stores import _store
 from launcher.cli import main
 from launcher.export.export_place import delivered
 from tests.support.builders import build_run
@@ -19,9 +18,7 @@ pytest.importorskip("obstore")
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ObjectStore]:
-    (tmp_path / "bucket").mkdir()
     with serving(tmp_path) as found:
-        _store.cache_clear()
         yield found
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.errors import InputError
 from jobs.references.byte_files import kept_open
-from jobs.references.stores import _store, check_url
+from jobs.references.stores import check_url
 from jobs.storage.samples import Samples
 from launcher.commands.extend import _sources
 from launcher.manifest.formats import open_source
@@ -25,9 +25,7 @@ pytest.importorskip("obstore")
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ObjectStore]:
-    (tmp_path / "bucket").mkdir()
     with serving(tmp_path) as found:
-        _store.cache_clear()  # of the server of another test
         kept_open.cache_clear()
         yield found
 

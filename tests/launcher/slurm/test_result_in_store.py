@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from jobs.references.stores import _store
 from launcher.status.reader import StatusReader
 from tests.slurm_cluster import SlurmCluster
 from tests.support.launcher_runs import launcher, run_of, wait_until, write_config
@@ -20,13 +19,11 @@ def test_a_result_goes_to_a_store_from_a_node(
     clean_slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_cluster(clean_slurm, monkeypatch)
-    (tmp_path / "store" / "bucket").mkdir(parents=True)
     url = "s3://bucket/results/toy.h5"
     config = write_config(
         tmp_path, 40, executor="slurm", slurm={"mem": "600M", "tasks": 1}, output={"path": url, "max_file_size": "1M"}
     )
     with serving(tmp_path / "store") as store:
-        _store.cache_clear()
         done = launcher(tmp_path, "submit", config.name)
         assert done.returncode == 0, done.stderr
         reader = StatusReader(run_of(config))
