@@ -1,0 +1,300 @@
+"""Stages that overlap are killed, frozen, cancelled and run again: each row is made of the one that counts in the stage before.
+
+The first stage stores which submission of it has done a row, and those after it copy that: so what was made of a row that was
+done again since is seen. CHAOS_OVERLAPS=50 in the environment is the long version, of some minutes.
+"""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from jobs.kinds import RunState
+from jobs.storage.rundir import RunDir
+from launcher import results
+from launcher.status.reader import StatusReader
+from launcher.status.status import Status
+from tests.support.chains import run_in, write_rows, write_run
+from tests.support.chaos import amount
+from tests.support.instant_executor import command
+from tests.support.launcher_runs import ROOT, environment, start, wait_until
+from tests.support.patience import PATIENCE
+
+SEEDS = amount("OVERLAPS", 1, 4)
+EVENTS = 12 if SEEDS > 1 else 6
+ROWS = 160
+NAMES = ("first", "second", "third")
+PATIENCE_OF_TASKS = 1.5
+"""Seconds without a beat of the stage before after which array tasks leave; it is minutes outside of tests."""
+
+HOOK = f"""
+import sys, time
+if sys.orig_argv[2:4] == ["-m", "jobs"]:
+    from jobs.node.supervisor import claimer, inflow
+    claimer.TIMING = claimer.Timing(look=0.1, silence=2.0, reads=4)
+    inflow.Inflow.__init__.__defaults__ = (time.monotonic, {PATIENCE_OF_TASKS})
+"""
+
+STAGES = """
+import time
+from pathlib import Path
+import numpy as np
+from jobs import Job
+
+def submission():
+    words = Path("/proc/self/cmdline").read_text().split(chr(0))
+    return int(words[words.index("jobs") + 2])
+
+class First(Job):
+    def load(self, sample):
+        if sample.index % 11 == 3 and not Path("mended").exists():
+            raise ValueError("bad")
+        return int(sample["x"])
+    def process(self, batch):
+        time.sleep(0.03)
+        return {"by": np.full(len(batch), submission()), "x": np.asarray(batch)}
+
+class Next(Job):
+    def load(self, sample):
+        assert int(sample["x"]) == sample.index and sample["by"] > 0, "torn"
+        return np.array([sample["by"], sample["by2"] if "by2" in sample else 0])
+    def process(self, batch):
+        time.sleep(0.01)
+        batch = np.asarray(batch)
+        return {"by": batch[:, 0], "by2": np.full(len(batch), submission()), "seen": batch[:, 1]}
+"""
+
+
+class Storm:
+    """Runs that overlap, and what happens to them.
+
+    ``is_mild``: executors live, and nobody cancels what waits: then all ends well by itself, once the first run has.
+    """
+
+    def __init__(self, folder: Path, dice: random.Random, *, stages: int, is_mild: bool) -> None:
+        self.names = NAMES[:stages]
+        self.seen = Counter[str]()
+        self._folder = folder
+        self._dice = dice
+        self._is_mild = is_mild
+        self._frozen: dict[psutil.Process, float] = {}
+        self._commands: list[tuple[str, object]] = []
+        self.history: list[str] = []
+
+    def begin(self) -> None:
+        (self._folder / "stages.py").write_text(STAGES)
+        settings = {"retry": {"attempts": 50}, "local": {"parallelism": 2}}
+        write_run(self._folder, "first", write_rows(self._folder, ROWS), "stages:First", **settings)
+        outputs = {"second": ["by"], "third": ["by", "by2"]}
+        for before, name in zip(self.names, self.names[1:], strict=False):
+            manifest = {"run": before, "outputs": outputs[name], "failed": "keep", "overlap": True}
+            write_run(self._folder, name, manifest, "stages:Next", **settings)
+        self.do("submit", *(f"{name}.yaml" for name in self.names))
+
+    def do(self, *words: str) -> int:
+        code, said = command(*words)
+        self.history.append(f"{' '.join(words)}: {code} {said.strip()}")
+        assert code in (0, 1, 2), said
+        assert "Traceback" not in said, said
+        self.seen[f"{words[0]} {words[1].removesuffix('.yaml')}"] += 1
+        return code
+
+    def strike(self) -> None:
+        """Something happens."""
+        happens = [self._kill] * 4 + [self._freeze] * 2 + [self._rerun] * 2 + [self._mend]
+        if not self._is_mild:
+            happens += [self._cancel, self._kill_all, self._submit, self._at_once, self._terminate]
+        self._dice.choice(happens)()
+        self._thaw()
+
+    def _victims(self) -> list[psutil.Process]:
+        return [p for name in self.names for p in processes(run_in(self._folder, name), executors=not self._is_mild)]
+
+    def _kill(self) -> None:
+        if victims := self._victims():
+            self._signal(self._dice.choice(victims), signal.SIGKILL)
+
+    def _kill_all(self) -> None:
+        victims = processes(run_in(self._folder, self._dice.choice(self.names)), executors=True)
+        for victim in victims:
+            self._signal(victim, signal.SIGKILL)
+
+    def _terminate(self) -> None:
+        if victims := self._victims():
+            self._signal(self._dice.choice(victims), signal.SIGTERM)
+
+    def _signal(self, process: psutil.Process, number: signal.Signals) -> None:
+        with suppress(psutil.NoSuchProcess):
+            words = " ".join(process.cmdline())
+            process.send_signal(number)
+            kind = "executor" if "launcher.local" in words else "task"
+            self.history.append(f"{number.name} {process.pid} {kind} {words[-60:]}")
+            self.seen[f"{number.name} of {kind}"] += 1
+
+    def _freeze(self) -> None:
+        """Of an array task all, or one process; some for longer than others wait for it."""
+        victims = [one for one in self._victims() if one not in self._frozen]
+        if not victims:
+            return
+        one = self._dice.choice(victims)
+        frozen = [one]
+        with suppress(psutil.NoSuchProcess):
+            frozen += one.children(recursive=True) if self._dice.random() < 0.5 else []
+        until = time.monotonic() + self._dice.choice((0.3, 1.0, 4.0))
+        for process in frozen:
+            self._signal(process, signal.SIGSTOP)
+            self._frozen[process] = until
+
+    def _thaw(self, *, all_of_them: bool = False) -> None:
+        for process, until in list(self._frozen.items()):
+            if all_of_them or time.monotonic() > until:
+                del self._frozen[process]
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGCONT)
+
+    def _rerun(self) -> None:
+        """Of all that is not done, or of what failed as well."""
+        name = "first" if self._dice.random() < 0.7 else self._dice.choice(self.names)
+        shards = self._dice.choice(((), ("--shards", "0-3"), ("--shards", str(self._dice.randrange(4)))))
+        self.do("rerun", name, *shards)
+
+    def _submit(self) -> None:
+        self.do("submit", f"{self._dice.choice(self.names)}.yaml")
+
+    def _cancel(self) -> None:
+        self._thaw(all_of_them=True)  # one that stands still cannot leave, and is waited for
+        self.do("cancel", self._dice.choice(self.names))
+
+    def _at_once(self) -> None:
+        """Two commands, of other processes."""
+        for _ in range(2):
+            words = self._dice.choice((("submit", "second.yaml"), ("rerun", "first"), ("rerun", "first", "--shards", "0-3")))
+            self._commands.append((" ".join(words), start(self._folder, *words)))
+
+    def _mend(self) -> None:
+        (self._folder / "mended").touch()
+
+    def end(self) -> None:
+        """Until nothing goes on any more."""
+        self._thaw(all_of_them=True)
+        for words, process in self._commands:
+            said, _ = process.communicate(timeout=PATIENCE)
+            self.history.append(f"at once {words}: {process.returncode} {said.strip()}")
+            assert "Traceback" not in said, said
+            assert process.returncode in (0, 1, 2), said
+        self._commands.clear()
+        self.settle()
+
+    def settle(self) -> None:
+        wait_until(lambda: not self._alive(), 60)
+
+    def _alive(self) -> list[psutil.Process]:
+        return [one for name in self.names for one in processes(run_in(self._folder, name), executors=True)]
+
+    def status(self, name: str) -> Status:
+        return StatusReader(run_in(self._folder, name)).read()
+
+    def finish(self) -> None:
+        """The first run is run again until it is complete, by a person; the others do by themselves, as far as they can."""
+        self._mend()
+        for _ in range(4):
+            if self.status("first").state is not RunState.COMPLETE:
+                self.do("rerun", "first")
+                self.settle()
+        assert self.status("first").state is RunState.COMPLETE, self.told()
+        for name in self.names[1:]:
+            for _ in range(3):
+                if (found := self.status(name)).state is RunState.COMPLETE:
+                    break
+                assert not self._is_mild or found.chain.outdated, self.told()
+                self.seen[f"{name} was {'outdated' if found.chain.outdated else found.state}"] += 1
+                if self.do("rerun", name):
+                    self.do("submit", f"{name}.yaml")
+                self.settle()
+            assert self.status(name).state is RunState.COMPLETE, self.told()
+
+    def told(self) -> str:
+        shown = [command("status", name)[1] for name in self.names]
+        return "\n".join([*self.history, *shown, *(command("events", name)[1] for name in self.names)])
+
+    def assert_right(self) -> None:
+        ok, by, _ = values(run_in(self._folder, "first"))
+        chain = [by]
+        for name in self.names[1:]:
+            good, taken, found = values(run_in(self._folder, name))
+            wrong = np.flatnonzero(good & (taken != chain[0]))
+            assert not len(wrong), f"{name}: rows {wrong}\n{taken[wrong]}\n{chain[0][wrong]}\n{self.told()}"
+            lost = good & ~ok
+            assert not lost.any(), f"{name}: rows {np.flatnonzero(lost)} of failed ones\n{self.told()}"
+            if len(chain) > 1:
+                assert (found["seen"][good] == chain[-1][good]).all(), self.told()
+            spared = self._kept_from(name, ok & ~good)
+            assert not spared, f"{name}: {spared}\n{self.told()}"
+            chain.append(found["by2"])
+            assert self.do("verify", name) == 0, self.told()
+
+    def _kept_from(self, name: str, rows: np.ndarray) -> list[str]:
+        """Samples that failed although they are there: not those that were killed too often."""
+        with results.open(run_in(self._folder, name).path) as found:
+            errors = found.errors
+        words = dict(zip(errors["row"].tolist(), errors["message"].tolist(), strict=True))
+        return [f"{row}: {words[row]}" for row in np.flatnonzero(rows).tolist() if "failed in " in words[row] or "torn" in words[row]]
+
+
+def values(run: RunDir) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Which samples are good; who has done the row of the first run; and the outputs."""
+    with results.open(run.path) as found:
+        failed = np.asarray(found.errors["row"], dtype=int)
+        outputs = {name: np.asarray(found[name]) for name in found}
+    good = np.ones(ROWS, bool)
+    good[failed] = False
+    return good, outputs["by"], outputs
+
+
+def processes(run: RunDir, *, executors: bool) -> list[psutil.Process]:
+    """Those that work on a run: array tasks with their children, and executors."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "pid"]):
+        words = process.info["cmdline"] or ()
+        if str(run.path.absolute()) in words and process.pid != os.getpid():
+            if executors or "launcher.local" not in words:
+                found.append(process)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def hooked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Array tasks look often, and have little patience."""
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "sitecustomize.py").write_text(HOOK)
+    monkeypatch.setenv("PYTHONPATH", f"{hooks}{os.pathsep}{ROOT}")
+    monkeypatch.chdir(tmp_path)
+    yield
+    for name in NAMES:
+        for process in processes(run_in(tmp_path, name), executors=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+@pytest.mark.parametrize("is_mild", [True, False], ids=["mild", "wild"])
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_each_row_is_made_of_the_one_that_counts(tmp_path: Path, seed: int, is_mild: bool) -> None:
+    dice = random.Random(f"{seed} {is_mild}")
+    storm = Storm(tmp_path, dice, stages=dice.choice((2, 3)), is_mild=is_mild)
+    storm.begin()
+    for _ in range(EVENTS):
+        time.sleep(dice.uniform(0.05, 0.6))
+        storm.strike()
+    storm.end()
+    storm.finish()
+    storm.assert_right()
+    print(f"seed {seed}, {len(storm.names)} stages: {dict(sorted(storm.seen.items()))}")
