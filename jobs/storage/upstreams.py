@@ -118,6 +118,12 @@ class Upstream:
         now = rows_done(part, Attempts(self.directory).read()) if part else {}
         return union(one.rows - _still_right(one.attempt.beat.taken, now) for one in made)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether all its submissions have: one that goes on with another is there before that has ended."""
+        run = self.directory
+        return all(exists(run.outcome(number)) for number in run.submission_numbers())
+
     def to_come(self) -> Spans | None:
         """The rows of a run that overlaps with it which it has not done yet; None where they do not overlap."""
         if not self.overlaps or not is_file(self.directory.plan):

@@ -17,7 +17,7 @@ from jobs.storage.code import refusal
 from jobs.storage.old_run import import_run
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from jobs.storage.spans import union
+from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Resources, Submission
 from jobs.storage.upstreams import Upstream
 from launcher.config.settings import RetrySettings
@@ -130,8 +130,12 @@ def _undone(run: RunDir, plan: Plan, submission: Submission, ending: Ending) -> 
     attempts = Attempts(run, None if submission.shards else submission.number).read()
     claims = known_claims(run, submission.number, attempts)
     upstream = Upstream.of(plan)
-    flowing = (upstream.to_come(), upstream.stale(run)) if upstream else ()
-    return Undone(plan, submission, attempts, claims, ending.tasks, *flowing)
+    to_come, again = (upstream.to_come(), upstream.stale(run)) if upstream else (None, Spans())
+    if upstream and to_come and upstream.has_ended:
+        to_come = Spans(
+            [(0, plan.rows)]
+        )  # what has come meanwhile is done together with what somebody has to go on for
+    return Undone(plan, submission, attempts, claims, ending.tasks, to_come, again)
 
 
 def _over_budget(run: RunDir, undone: Undone) -> dict[int, Failure]:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 
 from jobs.errors import RunError
 from jobs.storage.attempts import Attempts
-from jobs.storage.files import exists
 from jobs.storage.plans import Plan
 from jobs.storage.spans import Spans, union
 from jobs.storage.upstreams import Upstream, rows_done
@@ -17,6 +16,8 @@ from jobs.storage.upstreams import Upstream, rows_done
 _SHARE = 0.05
 # Seconds without a beat from any of its attempts after which nothing more is expected of it: it waits for nodes, or is dead.
 PATIENCE = 300.0
+# The same where all its submissions have ended: of one that was cancelled array tasks may be about to say what they have done.
+_AFTER_END = 30.0
 
 
 class Inflow:
@@ -34,6 +35,7 @@ class Inflow:
         self._due = time.monotonic()
         self._seen: Mapping[str, int] = {}
         self._seen_at = clock()
+        self._are_over = False
         self._done: dict[int, Spans] = {}
         self._there = Spans()
 
@@ -61,25 +63,24 @@ class Inflow:
         beats = {attempt.name: attempt.beat.number for attempt in attempts}
         if beats != self._seen:
             self._seen, self._seen_at = beats, self._clock()
+            self._are_over = all(attempt.is_over for attempt in attempts)
         now = time.monotonic()
         self._due = now + max(self._look, (now - began) / _SHARE)
 
     @property
     def wait(self) -> float | None:
         """Seconds until the next look; None where nothing more is to be expected before somebody goes on with the other run."""
-        has_ended, there = self._has_ended(), self._there
-        if has_ended or self._is_silent:
-            self._read()  # its last beats: these come before its end
+        if self._is_over():
+            there = self._there
+            self._read()  # what came before that
             if self._there != there:
                 return 0.0
-            if has_ended or self._is_silent:
+            if self._is_over():
                 return None
         return max(self._due - time.monotonic(), 0.0)
 
-    @property
-    def _is_silent(self) -> bool:
-        return self._clock() - self._seen_at > self._patience
-
-    def _has_ended(self) -> bool:
-        """Whether all its submissions have: one that goes on with another is there before that has ended."""
-        return all(exists(self._run.outcome(number)) for number in self._run.submission_numbers())
+    def _is_over(self) -> bool:
+        silence = self._clock() - self._seen_at
+        if self._upstream.has_ended:
+            return self._are_over or silence > _AFTER_END
+        return silence > self._patience
