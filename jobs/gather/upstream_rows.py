@@ -5,7 +5,6 @@ at a time, and finds the next ones when they are asked for: a worker of a task n
 """
 
 import errno
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,10 +21,10 @@ from jobs.gather.sources import Source, read_sources
 from jobs.gather.stored_rows import StoredRows
 from jobs.gather.survey import Survey, Surveyed
 from jobs.storage.layouts import recall
+from jobs.storage.looks import looks
 from jobs.storage.plans import Plan
 from jobs.storage.ragged_rows import row_bounds, row_values
 from jobs.storage.records import Part
-from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Range, Spans, union
 from jobs.storage.upstreams import ROW, Upstream
 
@@ -41,14 +40,14 @@ class FailedUpstreamError(Exception):
 
 @dataclass(frozen=True)
 class _Found:
-    """What has to be known of the run before any of its rows is read."""
+    """What has to be known of the run before any of its rows is read; ``looks``: as many there had been before."""
 
     plan: Plan
     part: Part
     sources: Sequence[Source]
     budgets: Budgets
     survey: Survey
-    submissions: int
+    looks: int
 
     @cached_property
     def closed(self) -> Spans:
@@ -70,19 +69,14 @@ def find(upstream: Upstream) -> _Found:
     if problem := upstream.objection():
         raise RunError(problem)
     run = upstream.directory
-    submissions = _stamp(run)  # before the attempts are read: one of a later submission may do rows again
-    plan, layout = Plan.read(run.plan), recall(run)
+    seen, plan, sources = looks(), Plan.read(run.plan), read_sources(run)
+    layout = recall(run)  # after them: of a run that goes on it has all that they have
     part = next(part for part in plan.results if part.name == upstream.manifest)
     lacking = [name for name in upstream.outputs if layout and name not in {output.name for output in layout.outputs}]
     if lacking:  # of a run that goes on outputs are known once it has some
         raise RunError(f"run {upstream.name} has no output {lacking[0]!r} (data.manifest.outputs)")
     survey = Survey(part.rows, outputs=layout.outputs if layout else ())
-    return _Found(plan, part, read_sources(run), Budgets(run, plan), survey, submissions)
-
-
-def _stamp(run: RunDir) -> int:
-    """Another number once the run has another submission."""
-    return os.stat(run.submissions).st_mtime_ns
+    return _Found(plan, part, sources, Budgets(run, plan), survey, seen)
 
 
 class UpstreamRows:
@@ -127,7 +121,7 @@ class UpstreamRows:
 
     def _stored(self, start: int, stop: int, batches: int) -> StoredRows:
         """What is known of where rows ``[start, stop)`` lie, and those of so many batches."""
-        is_old = self._upstream.overlaps and self._found.submissions != _stamp(self._run)
+        is_old = self._found.looks != looks()
         if is_old or self._known is None or not (self._known[0][0] <= start and stop <= self._known[0][1]):
             if self._known:
                 self._known[1].close()

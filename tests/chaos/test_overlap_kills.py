@@ -41,6 +41,7 @@ if sys.orig_argv[2:4] == ["-m", "jobs"]:
     from jobs.node.supervisor import claimer, inflow
     claimer.TIMING = claimer.Timing(look=0.1, silence=2.0, reads=4)
     inflow.Inflow.__init__.__defaults__ = (time.monotonic, {PATIENCE_OF_TASKS})
+    inflow._AFTER_END = 1.0
 """
 
 STAGES = """
@@ -176,7 +177,9 @@ class Storm:
     def _at_once(self) -> None:
         """Two commands, of other processes."""
         for _ in range(2):
-            words = self._dice.choice((("submit", "second.yaml"), ("rerun", "first"), ("rerun", "first", "--shards", "0-3")))
+            words = self._dice.choice(
+                (("submit", "second.yaml"), ("rerun", "first"), ("rerun", "first", "--shards", "0-3"))
+            )
             self._commands.append((" ".join(words), start(self._folder, *words)))
 
     def _mend(self) -> None:
@@ -246,7 +249,11 @@ class Storm:
         with results.open(run_in(self._folder, name).path) as found:
             errors = found.errors
         words = dict(zip(errors["row"].tolist(), errors["message"].tolist(), strict=True))
-        return [f"{row}: {words[row]}" for row in np.flatnonzero(rows).tolist() if "failed in " in words[row] or "torn" in words[row]]
+        return [
+            f"{row}: {words[row]}"
+            for row in np.flatnonzero(rows).tolist()
+            if "failed in " in words[row] or "torn" in words[row]
+        ]
 
 
 def values(run: RunDir) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from jobs.errors import RunError
 from jobs.storage.attempts import Attempts
+from jobs.storage.looks import has_looked
 from jobs.storage.plans import Plan
 from jobs.storage.spans import Spans, union
 from jobs.storage.upstreams import Upstream, rows_done
@@ -56,10 +57,9 @@ class Inflow:
         began, plan = time.monotonic(), Plan.read(self._run.plan)
         part = next(part for part in plan.results if part.name == self._upstream.manifest)
         attempts = self._attempts.read()
-        for number, rows in rows_done(part, attempts).items():
-            # Whoever did it first, though another submission has done it again since: who loads it may have seen the first.
-            self._done[number] = self._done.get(number, Spans()) | (rows - self._there)
+        self._done = rows_done(part, attempts)
         self._there = union(self._done.values())
+        has_looked()  # whoever loads a row sees it done by this submission, or one that did it again since
         beats = {attempt.name: attempt.beat.number for attempt in attempts}
         if beats != self._seen:
             self._seen, self._seen_at = beats, self._clock()
