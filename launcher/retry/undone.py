@@ -35,7 +35,7 @@ class Undone:
     """What a submission has left. ``tasks`` says why array tasks ended whose attempts do not tell, by index.
 
     Of samples that are taken while their run goes on, ``to_come`` are rows that this has not done yet, at which nobody has
-    failed, and ``again`` those that it has done again since.
+    failed if an array task has left because of them, and ``again`` those that it has done again since.
     """
 
     plan: Plan
@@ -50,7 +50,11 @@ class Undone:
     def rows(self) -> Spans:
         """Its rows that no attempt of it has done, whoever did them before."""
         done = union(attempt.beat.done for attempt in self.attempts)
-        return self.submission.work(self.plan.table) - done - (self.to_come or Spans())
+        return (
+            self.submission.work(self.plan.table)
+            - done
+            - (self.to_come if self.to_come and self._has_left else Spans())
+        )
 
     @cached_property
     def given_up(self) -> dict[int, Failure]:
@@ -101,6 +105,11 @@ class Undone:
                 unclaimed -= rows
         if unclaimed:  # a submission that an older version wrote has no ranges
             yield unclaimed, 0, None, False
+
+    @property
+    def _has_left(self) -> bool:
+        """Whether an array task has ended because there was nothing more to do; else all were killed, and others go on."""
+        return any(attempt.beat.end is EndReason.DONE for attempt in self.attempts)
 
     @property
     def _has_done_any(self) -> bool:

@@ -17,6 +17,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.upstreams import Upstream
 from launcher.executors import choose_executor
 from launcher.runs.downstream import Waiting, forget, note_path, notes_of, read_note
+from launcher.runs.submissions import Outcome
 from launcher.status.chain import Link
 from launcher.status.reader import StatusReader
 from launcher.submit.turn import blocking, note, unfinished
@@ -33,7 +34,7 @@ def wait(run: RunDir, config: Config) -> Link | None:
     for before in unfinished(run):
         note(run, config, before)
     link = blocking(run)  # it may have ended before it could see that somebody waits
-    if link is None:
+    if link is None and not unfinished(run):
         forget(run, Plan.read(run.plan))
     return link
 
@@ -79,12 +80,19 @@ def _own_notes(run: RunDir) -> list[tuple[RunDir, Path]]:
     try:
         plan = Plan.read(run.plan)
         upstream = Upstream.of(plan)
-        if not (upstream and upstream.overlaps) or unfinished(run, overlapping=True):
+        if not (upstream and upstream.overlaps) or _was_stopped(run) or unfinished(run, overlapping=True):
             return []
         return [(upstream.directory, note_path(upstream.directory, run))]
     except (LauncherError, OSError) as error:
         print(f"{run.path}: {error}", flush=True)
         return []
+
+
+def _was_stopped(run: RunDir) -> bool:
+    """Whether somebody has ended its last submission, and wants no other one by that."""
+    numbers = run.submission_numbers()
+    outcome = Outcome.read(run, numbers[-1]) if numbers else None
+    return outcome is not None and outcome.was_stopped
 
 
 def _notes(run: RunDir) -> list[Path]:
@@ -124,9 +132,9 @@ def _begin(run: RunDir, waiting: Waiting) -> None:
         for made in submit(run, config, selection, options=waiting.options):
             print(f"{run.path}: submission {made.number}: {choose_executor(made.executor).place(made)}", flush=True)
         start_overlapping(run)
-    elif not selection.running:  # somebody has submitted it meanwhile, or it has taken all that it waits for
+    elif not (selection.running or unfinished(run)):  # somebody has submitted it, or it has taken all that it waits for
         forget(run, planned.plan)
-    # Else its own end sees what is left to do: it may have left samples that were not there.
+    # Else its own end sees what is left to do, samples that were not there, or the other run's, which may do some again.
 
 
 def readers_of(run: RunDir) -> list[RunDir]:

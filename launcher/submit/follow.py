@@ -18,7 +18,7 @@ from launcher.status.reader import StatusReader
 from launcher.status.status import Status
 from launcher.status.views import View, follow
 from launcher.submit.attend import attend, how_to_go_on
-from launcher.submit.cancel import cancel_run
+from launcher.submit.cancel import stop_run
 from launcher.submit.downstream import start_waiting
 from launcher.submit.result import want
 from launcher.submit.submit import nothing_to_do, select_rows, submit
@@ -92,6 +92,6 @@ def _stop(run: RunDir, interrupts: Interrupts) -> None:
     while any(known.is_open for known in read_submissions(run)):
         try:
             with interrupts.raised():
-                cancel_run(run)
+                stop_run(run)
         except KeyboardInterrupt:
             continue

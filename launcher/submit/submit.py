@@ -160,11 +160,11 @@ def submit(
         forget(run)
     restore(run)
     awaited = unfinished(run, overlapping=True) if is_after else []
-    for before in awaited:
-        note(run, config, before)
-    if is_after:
-        hold(run, Plan.read(run.plan))  # before anything reads; that it waits is forgotten once it is started
     try:
+        for before in awaited:
+            note(run, config, before)
+        if is_after:
+            hold(run, Plan.read(run.plan))  # before anything reads; that it waits is forgotten once it is started
         started = executor.start(run, [made], attached=attached)
     except InputError:
         if not Submission.read(run.submission(made.number)).job_ids:  # refused as a whole: there is nothing to follow

@@ -25,7 +25,7 @@ from launcher.status.status import Status
 from tests.support.chains import run_in, write_rows, write_run
 from tests.support.chaos import amount
 from tests.support.instant_executor import command
-from tests.support.launcher_runs import ROOT, environment, start, wait_until
+from tests.support.launcher_runs import ROOT, start, wait_until
 from tests.support.patience import PATIENCE
 
 SEEDS = amount("OVERLAPS", 1, 4)
@@ -192,7 +192,7 @@ class Storm:
             said, _ = process.communicate(timeout=PATIENCE)
             self.history.append(f"at once {words}: {process.returncode} {said.strip()}")
             assert "Traceback" not in said, said
-            assert process.returncode in (0, 1, 2), said
+            assert process.returncode in (0, 1, 2, -signal.SIGTERM), said  # cancelled before it had handed over
         self._commands.clear()
         self.settle()
 
@@ -208,25 +208,29 @@ class Storm:
     def finish(self) -> None:
         """The first run is run again until it is complete, by a person; the others do by themselves, as far as they can."""
         self._mend()
-        for _ in range(4):
-            if self.status("first").state is not RunState.COMPLETE:
-                self.do("rerun", "first")
-                self.settle()
-        assert self.status("first").state is RunState.COMPLETE, self.told()
+        self._complete("first")
         for name in self.names[1:]:
-            for _ in range(3):
-                if (found := self.status(name)).state is RunState.COMPLETE:
-                    break
+            if (found := self.status(name)).state is not RunState.COMPLETE:
                 assert not self._is_mild or found.chain.outdated, self.told()
                 self.seen[f"{name} was {'outdated' if found.chain.outdated else found.state}"] += 1
-                if self.do("rerun", name):
-                    self.do("submit", f"{name}.yaml")
+                self._complete(name)
+
+    def _complete(self, name: str) -> None:
+        for word in (
+            "rerun",
+            "gather",
+            "rerun",
+            "gather",
+        ):  # gather where all is done, and whoever would have was killed
+            if self.status(name).state is not RunState.COMPLETE:
+                self.do(word, name)
                 self.settle()
-            assert self.status(name).state is RunState.COMPLETE, self.told()
+        assert self.status(name).state is RunState.COMPLETE, self.told()
 
     def told(self) -> str:
-        shown = [command("status", name)[1] for name in self.names]
-        return "\n".join([*self.history, *shown, *(command("events", name)[1] for name in self.names)])
+        shown = [command(word, name)[1] for word in ("events", "status") for name in self.names]
+        events = (line for text in shown for line in text.splitlines() if '"committed"' not in line)
+        return "\n".join([*events, *self.history])
 
     def assert_right(self) -> None:
         ok, by, _ = values(run_in(self._folder, "first"))
@@ -271,9 +275,9 @@ def processes(run: RunDir, *, executors: bool) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline", "pid"]):
         words = process.info["cmdline"] or ()
-        if str(run.path.absolute()) in words and process.pid != os.getpid():
-            if executors or "launcher.local" not in words:
-                found.append(process)
+        is_wanted = executors or "launcher.local" not in words
+        if str(run.path.absolute()) in words and process.pid != os.getpid() and is_wanted:
+            found.append(process)
     return found
 
 

@@ -67,6 +67,12 @@ def finished(*names: str) -> None:
     wait_until(lambda: all(state(name) not in (RunState.RUNNING, RunState.PLANNED) for name in names))
 
 
+def taken_all() -> None:
+    """Both are complete, and the second one waits for nothing more."""
+    finished("first", "second")
+    wait_until(lambda: status("second").chain.waiting is None)
+
+
 def values(name: str, output: str) -> np.ndarray:
     with results.open(run_in(Path.cwd(), name).path) as found:
         return np.asarray(found[output])
@@ -160,7 +166,7 @@ def test_what_is_made_of_samples_that_were_done_again_is_told_and_done_again_alo
     Path("bad").write_text("3 30")
     go()
     done("submit", "first.yaml", "second.yaml")
-    finished("first", "second")
+    taken_all()
     Path("bad").write_text("")
     done("rerun", "first", "--shards", "0-3")
     finished("first")
@@ -180,7 +186,7 @@ def test_results_can_be_kept_all_the_same() -> None:
     Path("bad").write_text("3")
     go()
     done("submit", "first.yaml", "second.yaml")
-    finished("first", "second")
+    taken_all()
     done("rerun", "first", "--shards", "0")
     finished("first")
     assert state("second") is RunState.INCOMPLETE
