@@ -131,10 +131,9 @@ def _undone(run: RunDir, plan: Plan, submission: Submission, ending: Ending) -> 
     claims = known_claims(run, submission.number, attempts)
     upstream = Upstream.of(plan)
     to_come, again = (upstream.to_come(), upstream.stale(run)) if upstream else (None, Spans())
-    if upstream and to_come and upstream.has_ended:
-        to_come = Spans(
-            [(0, plan.rows)]
-        )  # what has come meanwhile is done together with what somebody has to go on for
+    if upstream and to_come:
+        # What has come meanwhile is done together with what somebody has to go on for.
+        to_come = Spans([(0, plan.rows)]) if upstream.has_ended else plan.table.whole_batches(to_come)
     return Undone(plan, submission, attempts, claims, ending.tasks, to_come, again)
 
 

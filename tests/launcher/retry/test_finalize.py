@@ -14,7 +14,9 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from jobs.storage.submission import NodeSettings, Resources, Submission
+from jobs.storage.upstreams import Upstream, plan_seal
 from launcher.config.settings import RetrySettings
+from launcher.plan.upstream import with_upstream
 from launcher.retry.finalize import Ending, WithoutLimits, finalize
 from launcher.retry.policy import Allocation, Terms
 from launcher.runs.failures import Failure
@@ -365,3 +367,35 @@ def test_a_submission_of_another_plan_ends_and_nothing_follows(run: RunDir) -> N
     assert outcome.error
     assert "of another plan" in outcome.error
     assert run.submission_numbers() == [1]
+
+
+def overlapping(run: RunDir, before: RunDir) -> None:
+    """From now on the run takes the samples of the one ``before`` it while that goes on."""
+    plan = Plan.read(before.plan)
+    seal = plan_seal(plan, plan.results[0])
+    upstream = Upstream(str(before.path), None, (), keeps_failed=True, seal=seal, overlaps=True)
+    with_upstream(Plan.read(run.plan), upstream).write(run.plan)
+
+
+def test_a_batch_of_which_some_samples_are_not_there_waits_as_a_whole(run: RunDir, tmp_path: Path) -> None:
+    """The batches of the run before are others: it has done rows 0 to 11, and goes on."""
+    before = build_plan(tmp_path / "before", (0, 60), batch_size=4)
+    overlapping(run, before)
+    there = AttemptWriter(before)
+    there.commit_all(Spans([(0, 12)]))
+    there.beat()
+    write_attempt(run, 0, EndReason.DONE)
+    (made,) = end(run, Ending())
+    assert of(made) == "0-9"
+
+
+def test_rows_that_are_to_come_go_on_with_the_others_where_all_were_killed(run: RunDir, tmp_path: Path) -> None:
+    before = build_plan(tmp_path / "before", (0, 60), batch_size=4)
+    overlapping(run, before)
+    there = AttemptWriter(before)
+    there.commit_all(Spans([(0, 12)]))
+    there.beat()
+    write_attempt(run, 0, None)
+    tasks = {index: Failure(FailureKind.LOST, "no word", -1) for index in range(6)}
+    (made,) = end(run, Ending(tasks))
+    assert of(made) == "0-59"
