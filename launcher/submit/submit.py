@@ -161,7 +161,7 @@ def submit(
     restore(run)
     awaited = unfinished(run, overlapping=True) if is_after else []
     for before in awaited:
-        note(run, config, before)
+        note(run, config, before, options)
     if is_after:
         hold(run, Plan.read(run.plan))  # before anything reads; that it waits is forgotten once it is started
     try:
