@@ -76,8 +76,8 @@ def times_done(name: str) -> np.ndarray:
     """How many attempts of a run have done each row."""
     found = np.zeros(ROWS, int)
     for attempt in Attempts(run_in(Path.cwd(), name)).read():
-        for start, stop in attempt.beat.done:
-            found[start:stop] += 1
+        for first, stop in attempt.beat.done:
+            found[first:stop] += 1
     return found
 
 
@@ -269,10 +269,11 @@ def test_the_document_says_what_it_waits_for() -> None:
 def test_one_that_waits_begins_with_the_other_in_the_foreground_too(tmp_path: Path) -> None:
     done("plan", "first.yaml")
     done("submit", "second.yaml")
-    process = start(tmp_path, "run", "first.yaml")
-    wait_until(lambda: status("second").ok == OPEN)
-    assert state("first") is RunState.RUNNING
-    go()
-    assert process.wait() == 0
+    with start(tmp_path, "run", "first.yaml") as process:
+        wait_until(lambda: status("second").ok == OPEN)
+        assert state("first") is RunState.RUNNING
+        go()
+        said, _ = process.communicate()
+    assert process.returncode == 0, said
     finished("second")
     assert_right()
