@@ -19,6 +19,8 @@ from jobs.storage.upstreams import Upstream
 
 # Where samples are taken as another run does them, a worker begins with so many ranges: one begins when all of it is there.
 _INFLOW_RANGES = 32
+# In all: each is a file once it is claimed, and who looks for work looks at all of them.
+_MOST_INFLOW_RANGES = 4096
 # Side by side, each part is cut into about so many ranges at least where there are few workers: they take turns that often.
 _TURNS = 8
 
@@ -30,7 +32,7 @@ def assign(plan: Plan, submission: Submission, rows: Spans, tasks: int) -> Submi
     side_by_side = config.get("data", {}).get("order") == "parallel"
     upstream = Upstream.of(plan)
     if upstream and upstream.overlaps:
-        ranges = cut(plan, rows, tasks * nodes * _INFLOW_RANGES)
+        ranges = cut(plan, rows, max(tasks * nodes, min(tasks * nodes * _INFLOW_RANGES, _MOST_INFLOW_RANGES)))
     else:
         ranges = cut(plan, rows, tasks * nodes, side_by_side=side_by_side)
     return replace(submission, rows=rows, ranges=ranges, tasks=min(tasks, -(-len(ranges) // nodes)))

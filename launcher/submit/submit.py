@@ -162,7 +162,7 @@ def submit(
     awaited = unfinished(run, overlapping=True) if is_after else []
     try:
         for before in awaited:
-            note(run, config, before)
+            note(run, config, before, options)
         if is_after:
             hold(run, Plan.read(run.plan))  # before anything reads; that it waits is forgotten once it is started
         started = executor.start(run, [made], attached=attached)

@@ -20,7 +20,7 @@ from launcher.status.status import Status
 from tests.example_jobs.gated_jobs import OPEN
 from tests.support.chains import run_in, write_rows, write_run
 from tests.support.instant_executor import command
-from tests.support.launcher_runs import wait_until
+from tests.support.launcher_runs import start, wait_until
 
 ROWS = 64
 GATED, TAKE = (f"tests.example_jobs.gated_jobs:{name}" for name in ("Gated", "Take"))
@@ -82,8 +82,8 @@ def times_done(name: str) -> np.ndarray:
     """How many attempts of a run have done each row."""
     found = np.zeros(ROWS, int)
     for attempt in Attempts(run_in(Path.cwd(), name)).read():
-        for start, stop in attempt.beat.done:
-            found[start:stop] += 1
+        for first, stop in attempt.beat.done:
+            found[first:stop] += 1
     return found
 
 
@@ -269,3 +269,17 @@ def test_the_document_says_what_it_waits_for() -> None:
     found = json.loads(done("status", "second", "--json"))
     assert (found["state"], found["waits"]) == ("running", {"problem": None})
     assert RunDir(Path(found["blocked_by"])).name == "first"
+
+
+@pytest.mark.thorough
+def test_one_that_waits_begins_with_the_other_in_the_foreground_too(tmp_path: Path) -> None:
+    done("plan", "first.yaml")
+    done("submit", "second.yaml")
+    with start(tmp_path, "run", "first.yaml") as process:
+        wait_until(lambda: status("second").ok == OPEN)
+        assert state("first") is RunState.RUNNING
+        go()
+        said, _ = process.communicate()
+    assert process.returncode == 0, said
+    finished("second")
+    assert_right()
