@@ -9,7 +9,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +18,11 @@ import psutil
 import pytest
 
 from jobs.kinds import RunState
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Spans, union
+from jobs.storage.submission import Submission
+from jobs.storage.upstreams import Upstream
 from launcher import results
 from launcher.status.reader import StatusReader
 from launcher.status.status import Status
@@ -27,6 +31,7 @@ from tests.support.chaos import amount
 from tests.support.instant_executor import command
 from tests.support.launcher_runs import ROOT, start, wait_until
 from tests.support.patience import PATIENCE
+from tests.support.task_runs import done_rows
 
 SEEDS = amount("OVERLAPS", 1, 4)
 EVENTS = 12 if SEEDS > 1 else 6
@@ -36,12 +41,29 @@ PATIENCE_OF_TASKS = 1.5
 """Seconds without a beat of the stage before after which array tasks leave; it is minutes outside of tests."""
 
 HOOK = f"""
-import sys, time
+import random, sys, time
+
+def late(module, *names):
+    for name in names:
+        def wrapped(*arguments, call=getattr(module, name), **named):
+            time.sleep(random.choice((0, 0, 0.1, 0.5)))
+            found = call(*arguments, **named)
+            time.sleep(random.choice((0, 0, 0.1, 0.5)))
+            return found
+        setattr(module, name, wrapped)
+
 if sys.orig_argv[2:4] == ["-m", "jobs"]:
     from jobs.node.supervisor import claimer, inflow
     claimer.TIMING = claimer.Timing(look=0.1, silence=2.0, reads=4)
     inflow.Inflow.__init__.__defaults__ = (time.monotonic, {PATIENCE_OF_TASKS})
     inflow._AFTER_END = 1.0
+if sys.orig_argv[2:4] == ["-m", "launcher.local"]:
+    from launcher.local import local_process
+    from launcher.retry import finalize
+    from launcher.submit import downstream
+    late(finalize, "_undone", "_all_done", "_seals")
+    late(downstream, "_own_notes", "_notes", "_begin", "blocking")
+    late(local_process, "start_waiting")
 """
 
 STAGES = """
@@ -95,9 +117,10 @@ class Storm:
         settings = {"retry": {"attempts": 50}, "local": {"parallelism": 2}}
         write_run(self._folder, "first", write_rows(self._folder, ROWS), "stages:First", **settings)
         outputs = {"second": ["by"], "third": ["by", "by2"]}
+        sizes = {"node": {"batch_size": self._dice.choice((2, 4, 6, 16))}}
         for before, name in zip(self.names, self.names[1:], strict=False):
             manifest = {"run": before, "outputs": outputs[name], "failed": "keep", "overlap": True}
-            write_run(self._folder, name, manifest, "stages:Next", **settings)
+            write_run(self._folder, name, manifest, "stages:Next", **settings, **sizes)
         self.do("submit", *(f"{name}.yaml" for name in self.names))
 
     def do(self, *words: str) -> int:
@@ -223,9 +246,27 @@ class Storm:
             "gather",
         ):  # gather where all is done, and whoever would have was killed
             if self.status(name).state is not RunState.COMPLETE:
+                wanted, before = self._wanted(name), run_in(self._folder, name).submission_numbers()
                 self.do(word, name)
                 self.settle()
+                again = self._submitted(name, before) - wanted
+                assert name == "first" or not again, f"{again} of {wanted}\n{self.told()}"
         assert self.status(name).state is RunState.COMPLETE, self.told()
+
+    def _wanted(self, name: str) -> Spans:
+        """What is not done, or made of what was done again since, in whole batches."""
+        run = run_in(self._folder, name)
+        plan = Plan.read(run.plan)
+        upstream = Upstream.of(plan)
+        stale = plan.table.whole_batches(upstream.stale(run)) if upstream else Spans()
+        return Spans([(0, ROWS)]) - done_rows(run) | stale
+
+    def _submitted(self, name: str, before: Sequence[int]) -> Spans:
+        """The rows of a run's submissions but for those ``before``."""
+        run = run_in(self._folder, name)
+        table = Plan.read(run.plan).table
+        new = (number for number in run.submission_numbers() if number not in before)
+        return union(Submission.read(run.submission(number)).work(table) for number in new)
 
     def told(self) -> str:
         shown = [command(word, name)[1] for word in ("events", "status") for name in self.names]
