@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from jobs.kinds import RunState
+from jobs.storage.attempts import Attempts
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans, union
@@ -112,7 +113,8 @@ class Storm:
         self._commands: list[tuple[str, object]] = []
         self.history: list[str] = []
 
-    def begin(self) -> None:
+    def begin(self, *names: str) -> None:
+        """Submits these, all if none is named."""
         (self._folder / "stages.py").write_text(STAGES)
         settings = {"retry": {"attempts": 50}, "local": {"parallelism": 2}}
         write_run(self._folder, "first", write_rows(self._folder, ROWS), "stages:First", **settings)
@@ -121,7 +123,7 @@ class Storm:
         for before, name in zip(self.names, self.names[1:], strict=False):
             manifest = {"run": before, "outputs": outputs[name], "failed": "keep", "overlap": True}
             write_run(self._folder, name, manifest, "stages:Next", **settings, **sizes)
-        self.do("submit", *(f"{name}.yaml" for name in self.names))
+        self.do("submit", *(f"{name}.yaml" for name in names or self.names))
 
     def do(self, *words: str) -> int:
         code, said = command(*words)
@@ -198,12 +200,12 @@ class Storm:
         self.do("cancel", self._dice.choice(self.names))
 
     def _at_once(self) -> None:
-        """Two commands, of other processes."""
-        for _ in range(2):
-            words = self._dice.choice(
-                (("submit", "second.yaml"), ("rerun", "first"), ("rerun", "first", "--shards", "0-3"))
-            )
-            self._commands.append((" ".join(words), start(self._folder, *words)))
+        commands = (("submit", "second.yaml"), ("rerun", "first"), ("rerun", "first", "--shards", "0-3"))
+        self.at_once(self._dice.choice(commands), self._dice.choice(commands))
+
+    def at_once(self, *commands: Sequence[str]) -> None:
+        """Commands of other processes."""
+        self._commands += [(" ".join(words), start(self._folder, *words)) for words in commands]
 
     def _mend(self) -> None:
         (self._folder / "mended").touch()
@@ -350,3 +352,19 @@ def test_each_row_is_made_of_the_one_that_counts(tmp_path: Path, seed: int, is_m
     storm.finish()
     storm.assert_right()
     print(f"seed {seed}, {len(storm.names)} stages: {dict(sorted(storm.seen.items()))}")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("seed", range(max(3, SEEDS)))
+def test_it_is_submitted_twice_while_the_other_run_ends(tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    storm = Storm(tmp_path, dice, stages=2, is_mild=True)
+    storm.begin("first")
+    wait_until(lambda: done_rows(run_in(tmp_path, "first")).count > ROWS // 2)
+    time.sleep(dice.uniform(0, 2))
+    storm.at_once(("submit", "second.yaml"), ("submit", "second.yaml"))
+    storm.end()
+    assert storm.status("second").state is RunState.COMPLETE, storm.told()
+    storm.assert_right()
+    attempts = Attempts(run_in(tmp_path, "second")).read()
+    assert sum(attempt.beat.done.count for attempt in attempts) == ROWS, storm.told()
