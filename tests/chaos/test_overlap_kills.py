@@ -339,7 +339,7 @@ def hooked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
                 process.kill()
 
 
-@pytest.mark.parametrize("is_mild", [True, False], ids=["mild", "wild"])
+@pytest.mark.parametrize("is_mild", [True, pytest.param(False, marks=pytest.mark.thorough)], ids=["mild", "wild"])
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_each_row_is_made_of_the_one_that_counts(tmp_path: Path, seed: int, is_mild: bool) -> None:
     dice = random.Random(f"{seed} {is_mild}")
