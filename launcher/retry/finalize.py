@@ -129,9 +129,12 @@ def _undone(run: RunDir, plan: Plan, submission: Submission, ending: Ending) -> 
     # What an older version has done does not say by which submission.
     attempts = Attempts(run, None if submission.shards else submission.number).read()
     claims = known_claims(run, submission.number, attempts)
+    undone = Undone(plan, submission, attempts, claims, ending.tasks)
     upstream = Upstream.of(plan)
-    flowing = (upstream.to_come(), upstream.stale(run)) if upstream else ()
-    return Undone(plan, submission, attempts, claims, ending.tasks, *flowing)
+    if upstream is None or not upstream.overlaps:
+        return undone
+    goes_on = not upstream.has_ended
+    return replace(undone, to_come=upstream.to_come(), goes_on=goes_on, again=upstream.stale(run))
 
 
 def _over_budget(run: RunDir, undone: Undone) -> dict[int, Failure]:

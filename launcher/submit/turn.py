@@ -3,6 +3,7 @@
 Where it is not, or not for all of its samples, a note says how it is to be submitted then.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from jobs.errors import InputError, RunError
@@ -43,12 +44,16 @@ def unfinished(run: RunDir, *, overlapping: bool = False) -> list[RunDir]:
     return [one for one in before if StatusReader(one).read().state is not RunState.COMPLETE]
 
 
-def note(run: RunDir, config: Config, before: RunDir) -> None:
-    """Has a run submitted, as far as it is not done, by whoever completes the one ``before`` it."""
+def note(run: RunDir, config: Config, before: RunDir, options: Mapping[str, str] | None = None) -> None:
+    """Has a run submitted, as far as it is not done, by whoever completes the one ``before`` it.
+
+    ``options`` of a scheduler are those of another environment than this one.
+    """
     executor = choose_executor(config.executor)
     # What this shell says holds, not that of a node: its variables, and whether there is a scheduler.
     mapping = {**config.to_mapping(), "executor": executor.name}
-    waiting = Waiting(str(run.path.absolute()), mapping, config.profiles, dict(executor.resources(config).options))
+    asked = executor.resources(config).options if options is None else options
+    waiting = Waiting(str(run.path.absolute()), mapping, config.profiles, dict(asked))
     try:
         waiting.write(before)
     except OSError as error:

@@ -237,9 +237,9 @@ class Claimer:
 
     # --- what the attempt works on
 
-    def sources(self, claim: Claim) -> Mapping[int, Spans]:
-        """Of samples that were taken while their run goes on: by which submission of that they were done."""
-        return self._inflow.sources(claim.start, claim.stop) if self._inflow else {}
+    def done_by(self, claim: Claim) -> Mapping[int, Spans]:
+        """Of samples that are taken while their run goes on: by which submission of that they were done."""
+        return self._inflow.done_by(claim.start, claim.stop) if self._inflow else {}
 
     @property
     def look(self) -> float:
