@@ -202,7 +202,7 @@ def chain(first: list[Fate], second: list[Fate], rows: int = 4000) -> tuple[Worl
 
 
 def test_a_chain_takes_hardly_longer_than_one_of_its_runs() -> None:
-    """4000 samples, of which either run does 40 a second: 100 s for each, and 20 s of set-up. The first beat comes after 10 s."""
+    """4000 samples, of which either run does 40 a second: 100 s for each, 20 s of set-up, 10 s to a beat."""
     second = [Fate(n, 20.0) for n in range(2)]
     before, after = chain([Fate(n, 10.0) for n in range(4)], second)
     alone = World(4000, 2)
