@@ -19,9 +19,12 @@ from launcher.config.config import Config, load_config
 from launcher.config.settings import RetrySettings
 from launcher.executors import EXECUTORS, Registered
 from launcher.notify import announcement
+from launcher.plan.guard import Way
+from launcher.plan.plan import make_plan
 from launcher.retry.finalize import Ending, WithoutLimits, finalize
 from launcher.retry.policy import Terms
 from launcher.runs.downstream import Waiting, how_it_waits, note_path, read_note
+from launcher.runs.submissions import create
 from launcher.status.reader import StatusReader
 from launcher.submit.downstream import readers_of, start_overlapping, start_waiting
 from launcher.submit.submit import select_rows, submit
@@ -289,3 +292,39 @@ def test_a_note_is_written_over_by_a_later_one() -> None:
     known = read_note(note_path(run_of("first"), run))
     assert known
     assert (known.options, known.config["node"]["batch_size"]) == ({"qos": "low"}, 2)
+
+
+# --- results that are kept
+
+
+def keep(folder: Path, wait: float) -> Upstream:
+    """What the plan says of the other run, once the results stay right although this run is another one."""
+    write(folder, "second", taken("first"), params={"wait": wait})
+    planned = make_plan(load_config(folder / "second.yaml"), Way.KEEP)
+    upstream = Upstream.of(planned.plan)
+    assert not planned.is_new
+    assert upstream
+    return upstream
+
+
+def test_results_can_be_kept_while_the_other_goes_on_and_it_goes_on_taking_samples() -> None:
+    done("submit", "first.yaml", "second.yaml")
+    before = Upstream.of(Plan.read(run_of("second").plan))
+    said = done("rerun", "second", "--keep-results", "--set", "job.params.wait=0.001")
+    assert "kept, despite: job.params.wait: null -> 0.001" in said
+    assert Upstream.of(Plan.read(run_of("second").plan)) == before
+    let_go()
+    assert states("second") == ["complete"]
+
+
+def test_what_was_done_again_there_is_kept_once_it_is_complete(tmp_path: Path) -> None:
+    done("submit", "first.yaml", "second.yaml")
+    let_go()
+    GatedExecutor.held.clear()
+    create(run_of("first"), Submission.read(run_of("first").submission(1)))
+    work(run_of("first"), 2)
+    assert "has computed 40 samples again" in str(StatusReader(run_of("second")).read().chain.outdated)
+    kept = keep(tmp_path, 1.0).kept
+    assert kept
+    assert states("second") == ["complete"]
+    assert keep(tmp_path, 2.0).kept == kept
