@@ -198,6 +198,8 @@ def _keep(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Seque
 
 def _upstream_now(run: RunDir, known: Plan, config: Config, wanted: RunManifest) -> Upstream:
     before, now = Upstream.of(known), look_upstream(config, wanted)[0]
+    if before and now.overlaps and replace(before, run=now.run, kept="") == now and before.change(run) is None:
+        return replace(before, run=now.run)  # it may go on: of that one nothing has to be said
     stored = look_upstream(config, wanted.model_copy(update={"overlap": None}))[0].seal if now.overlaps else now.seal
     if not stored:  # what is right of it is not known yet, and without a seal no change would be told any more
         raise InputError(
