@@ -131,16 +131,21 @@ def _grows_from(run: RunDir, config: Config, changes: Sequence[str]) -> str | No
 
     It grows where it has a manifest of its own, which can be given with more samples in it.
     """
-    if config.data.of_run or any(path.parent == run.given for path in map(config.resolve, config.data.sources)):
+    if config.data.of_run or any(_is_given(run, path) for path in map(config.resolve, config.data.sources)):
         return None
     is_another = any(change.startswith("data.manifest") for change in changes)
     return shlex.quote(str(config.path)) if is_another else reference(run)
 
 
+def _is_given(run: RunDir, path: Path) -> bool:
+    """Whether a script or notebook gave it; the run may be called by another path to it."""
+    return path.parent.name == run.given.name and path.parent.resolve() == run.given.resolve()
+
+
 def _take_along(config: Config, run: RunDir, new: RunDir) -> None:
     """What a script or notebook gave lies in the run directory, too: what is of this plan stays there."""
     for path in map(config.resolve, [*config.job.import_from, *config.data.sources]):
-        if path.parent == run.given:
+        if _is_given(run, path):
             new.given.mkdir(exist_ok=True)
             place = new.given / path.name
             if path.is_dir():
