@@ -25,7 +25,7 @@ def read(folder: Path, *names: str) -> list[Any]:
     build_manifest(list(names), folder / "manifest.arrow", None, None, folder=folder)
     table = pa.ipc.open_file(folder / "manifest.arrow").read_all()
     table.validate(full=True)
-    return table.column("a").to_pylist()
+    return [*table.column("a").to_pylist()]
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=json.dumps)
