@@ -35,7 +35,7 @@ from launcher.config.data_section import RunManifest
 from launcher.config.upstreams import upstream_path, upstream_paths
 from launcher.plan.changes import BATCHES, compared, differences, job_changes, other_batches
 from launcher.plan.config_check import column_problems, fold_problems, job_problems, output_problems
-from launcher.plan.guard import Way, can_be_kept, refusal
+from launcher.plan.guard import Way, can_be_kept, check_job_folder, refusal
 from launcher.plan.new_plan import (
     build,
     code_and_files,
@@ -84,12 +84,8 @@ def make_plan(config: Config, way: Way = Way.REFUSE, checked: Callable[[], objec
 
 def go_on(run: RunDir, known: Plan, config: Config, way: Way = Way.REFUSE) -> Planned:
     """The plan by which a run goes on with these settings; its samples are not read again. Errors as in ``make_plan``."""
+    check_job_folder(run, known)
     job = replace(config.job_spec, folder=known.job.folder)
-    if job.folder is not None and not os.path.isdir(job.folder):
-        raise InputError(
-            f"{job.folder}: the folder that {run.path} was planned from is gone, where its Job works; "
-            "if it was moved: launcher run CONFIG, with the config where it is now"
-        )
     if problems := circles(config):
         raise InputError(config.origins.report(problems))
     if config.data.of_run:  # its samples are those of another run, which may be other ones by now

@@ -30,6 +30,7 @@ from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config
 from launcher.config.settings import node_settings
 from launcher.plan.config_check import column_problems, fold_problems, job_problems
+from launcher.plan.guard import check_job_folder
 from launcher.plan.new_plan import SEED, build, shard_boundaries
 from launcher.tryout.described import Described
 from launcher.tryout.stages import Stage, StageFailed, Stages
@@ -94,6 +95,7 @@ def try_run(
     run: RunDir, plan: Plan, config: Config, chosen: Chosen, tell: Callable[[Stage], None], *, debug: bool = False
 ) -> Tried:
     """Tries samples of a run that is planned."""
+    check_job_folder(run, plan)
     job = replace(config.job_spec, folder=plan.job.folder)
     _needed(config, job)
     samples = Samples(plan.manifest_file(run), plan.manifest_digests, _more(Upstream.of(plan)))
