@@ -11,6 +11,9 @@ from launcher.manifest.casts import exactly
 from launcher.manifest.manifest import build_manifest
 
 CELLS: list[Any] = [
+    [None, None],
+    [None, None, [None, None, None]],
+    [{"a": [None, None]}],
     [None, {"b": None}],
     [{"b": None}, None],
     {"b": [None, {"c": None}]},
