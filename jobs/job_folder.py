@@ -45,14 +45,14 @@ def working(folder: str = os.curdir) -> Iterator[None]:
     umask = os.umask(0o077)  # it can only be read by setting it
     os.umask(umask)
     try:
-        with chdir(folder), _without_timer():
+        with chdir(folder), without_timer():
             yield
     finally:
         os.umask(umask)
 
 
 @contextmanager
-def _without_timer() -> Iterator[None]:
+def without_timer() -> Iterator[None]:
     """Stops what timer is set inside. One that runs out there raises TimeoutError, if there is no handler for it."""
     if any(signal.getitimer(signal.ITIMER_REAL)):  # of who calls this
         yield

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from launcher import results
 from launcher.cli import main
 from launcher.config.config import load_config
 from launcher.tryout.described import describe
-from launcher.tryout.stages import Stage, Stages
+from launcher.tryout.stages import Stage, StageFailed, Stages
 from launcher.tryout.tryout import Chosen, Tried, try_config
 from tests.support.launcher_runs import command, environment
 from tests.support.patience import PATIENCE
@@ -272,6 +273,17 @@ def test_a_sample_that_holds_up_the_event_loop_is_told(folder: Path, capsys: pyt
     told = Stage("process_sample", 0.8, "1", held_up=held[1]).lines
     assert told[1].startswith("  the event loop was held up for ")
     assert len(Stage("process_sample", 0.8, "0", held_up=0.01).lines) == 1
+
+
+@pytest.mark.timeout(0)  # which is such a timer
+def test_a_timer_of_a_step_ends_that_one_at_most() -> None:
+    """It ended the launcher, without a word."""
+    with Stages(lambda stage: None) as stages:
+        stages.run("load", lambda: signal.setitimer(signal.ITIMER_REAL, 0.05), sample="0", show=None)
+        stages.run("process", lambda: time.sleep(0.1), show=None)
+        with contextlib.suppress(StageFailed):
+            stages.run("load", lambda: (signal.setitimer(signal.ITIMER_REAL, 0.01), time.sleep(60)), sample="1")
+    assert [stage.error for stage in stages.all] == [None, None, "TimeoutError: its timer ran out (signal.alarm)"]
 
 
 def test_what_one_process_keeps_the_other_has_not(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
