@@ -5,10 +5,11 @@ at a time, and finds the next ones when they are asked for: a worker of a task n
 """
 
 import errno
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from jobs.storage.layouts import recall
 from jobs.storage.plans import Plan
 from jobs.storage.ragged_rows import row_bounds, row_values
 from jobs.storage.records import Part
-from jobs.storage.spans import Range, Spans
+from jobs.storage.rundir import RunDir
+from jobs.storage.spans import Range, Spans, union
 from jobs.storage.upstreams import ROW, Upstream
 
 # Batches whose places are known at a time: their commits are read together, and take some 100 bytes each then.
@@ -46,6 +48,17 @@ class _Found:
     sources: Sequence[Source]
     budgets: Budgets
     survey: Survey
+    submissions: int
+
+    @cached_property
+    def closed(self) -> Spans:
+        """The rows of the run that were done then."""
+        return union(source.attempt.beat.done for source in self.sources)
+
+    def has(self, rows: Range) -> bool:
+        """Whether these of the part were."""
+        start, stop = rows[0] + self.part.start, rows[1] + self.part.start
+        return self.closed.within(start, stop).count == stop - start
 
 
 @cache
@@ -57,10 +70,19 @@ def find(upstream: Upstream) -> _Found:
     if problem := upstream.objection():
         raise RunError(problem)
     run = upstream.directory
+    submissions = _stamp(run)  # before the attempts are read: one of a later submission may do rows again
     plan, layout = Plan.read(run.plan), recall(run)
     part = next(part for part in plan.results if part.name == upstream.manifest)
+    lacking = [name for name in upstream.outputs if layout and name not in {output.name for output in layout.outputs}]
+    if lacking:  # of a run that goes on outputs are known once it has some
+        raise RunError(f"run {upstream.name} has no output {lacking[0]!r} (data.manifest.outputs)")
     survey = Survey(part.rows, outputs=layout.outputs if layout else ())
-    return _Found(plan, part, read_sources(run), Budgets(run, plan), survey)
+    return _Found(plan, part, read_sources(run), Budgets(run, plan), survey, submissions)
+
+
+def _stamp(run: RunDir) -> int:
+    """Another number once the run has another submission."""
+    return os.stat(run.submissions).st_mtime_ns
 
 
 class UpstreamRows:
@@ -105,9 +127,12 @@ class UpstreamRows:
 
     def _stored(self, start: int, stop: int, batches: int) -> StoredRows:
         """What is known of where rows ``[start, stop)`` lie, and those of so many batches."""
-        if self._known is None or not (self._known[0][0] <= start and stop <= self._known[0][1]):
+        is_old = self._upstream.overlaps and self._found.submissions != _stamp(self._run)
+        if is_old or self._known is None or not (self._known[0][0] <= start and stop <= self._known[0][1]):
             if self._known:
                 self._known[1].close()
+            if is_old or (self._upstream.overlaps and not self._found.has((start, stop))):
+                self._look_again((start, stop))
             around = self._around(start, stop, batches)
             stored = self._indexed(around)
             if not stored.has_all(around):
@@ -115,6 +140,13 @@ class UpstreamRows:
             self._failed = {sample.row: f"{sample.kind}: {sample.message}" for sample in stored.failed()}
             self._known = around, stored
         return self._known[1]
+
+    def _look_again(self, rows: Range) -> None:
+        """At a run that goes on, of which these rows are there by now."""
+        find.cache_clear()
+        self._found = find(self._upstream)
+        if not self._found.has(rows):
+            raise RunError(f"run {self._upstream.name} has not done rows {rows[0]}-{rows[1] - 1} yet")
 
     def _indexed(self, rows: Range) -> StoredRows:
         found, first = self._found, self._found.part.start
@@ -126,6 +158,8 @@ class UpstreamRows:
         """Whole batches that have these rows, and those that follow."""
         plan, first, rows = self._found.plan, self._found.part.start, self._found.part.rows
         end = min(max(stop, start + batches * plan.batch_size), rows)
+        if self._upstream.overlaps:  # those that follow may not be done yet
+            end = max(stop, next((b - first for a, b in self._found.closed.within(start + first, end + first)), stop))
         return plan.table.batch_at(start + first)[0] - first, plan.table.batch_at(end - 1 + first)[1] - first
 
 
@@ -141,7 +175,9 @@ def _as_os_error() -> Iterator[None]:
 def _column(stored: StoredRows, name: str, first: int, places: np.ndarray) -> Sequence[Any]:
     """An output of the rows at these places, which ascend, from row ``first`` on; copies, which the Job may change."""
     stop = first + int(places[-1]) + 1
-    output = stored.outputs[name]
+    output = stored.outputs.get(name)
+    if output is None:  # of a run that goes on, which has had no good sample so far
+        return [None] * len(places)
     if not output.ragged:
         return list(stored.fixed(name, first, stop)[places])
     items, lengths = stored.items(name, first, stop)

@@ -54,7 +54,8 @@ class Beat(Record):
     together when it last looked, bytes; ``quiet`` for how many seconds it had work and finished nothing. ``in_flight`` are
     the samples that were under way then, where they are taken one by one; ``counts`` sums of outputs that the Job counts.
     ``busy_cpus`` is how many CPUs were kept busy lately, ``busy_gpus`` the share of time in which GPUs computed, where known.
-    ``load``, ``process`` and ``both`` say how long its samples took, each an equal share of its batch.
+    ``load``, ``process`` and ``both`` say how long its samples took, each an equal share of its batch. ``taken``: where samples
+    are those of a run that goes on, the rows that it has taken from that, by the submission there that had done them.
 
     ``end`` says why it ended, with the ``kind`` of failure; what it was given (CPUs, bytes) and took follows, see
     node/supervisor/meter.py.
@@ -97,6 +98,7 @@ class Beat(Record):
     counts: Mapping[str, float] = field(default_factory=dict)
     busy_cpus: float | None = None
     busy_gpus: float | None = None
+    taken: Mapping[int, Spans] = field(default_factory=dict)
 
     @property
     def all_passages(self) -> tuple[Passage, ...]:
@@ -113,6 +115,7 @@ class Beat(Record):
             "load": self.load.to_json(),
             "process": self.process.to_json(),
             "both": self.both.to_json(),
+            "taken": [[number, list(rows)] for number, rows in self.taken.items()],
         }
         return {"type": self.type, **vars(self), **lists}
 
@@ -133,6 +136,7 @@ class Beat(Record):
                 "load": Durations.from_json(data.get("load", _NOTHING)),
                 "process": Durations.from_json(data.get("process", _NOTHING)),
                 "both": Durations.from_json(data.get("both", _NOTHING)),
+                "taken": {number: Spans(map(tuple, rows)) for number, rows in data.get("taken", ())},
                 "end": known(EndReason, end) if end else None,
                 "kind": known(FailureKind, kind) if kind else None,
             }

@@ -14,7 +14,7 @@ import xxhash
 
 from jobs.storage.attempts import Ownership
 from jobs.storage.records import Part
-from jobs.storage.spans import Spans
+from jobs.storage.spans import Range, Spans
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 """How every HDF5 file begins."""
@@ -27,12 +27,18 @@ HEAD = 1 << 14
 """In so many bytes of a file its seal is: it is written as an attribute before any dataset, so into the first metadata."""
 
 
+def by_submission(part: Part, owned: Iterable[Ownership]) -> dict[int, Spans]:
+    """Which submission's values the rows of a part have, without those that have none."""
+    found: dict[int, list[Range]] = {}
+    for one in owned:
+        if rows := one.rows.within(part.start, part.stop):
+            found.setdefault(one.attempt.submission, []).extend(rows)
+    return {number: Spans(ranges) for number, ranges in sorted(found.items())}
+
+
 def seal_of(fingerprint: str, part: Part, owned: Iterable[Ownership]) -> str:
     """The seal of a part's result, made of these. Which attempt of a submission did a row does not matter: all did the same."""
-    by_submission: dict[int, list[tuple[int, int]]] = {}
-    for one in owned:
-        by_submission.setdefault(one.attempt.submission, []).extend(one.rows.within(part.start, part.stop))
-    rows = [(number, str(Spans(ranges))) for number, ranges in sorted(by_submission.items()) if ranges]
+    rows = [(number, str(spans)) for number, spans in by_submission(part, owned).items()]
     facts = json.dumps([fingerprint, part.name, part.start, part.stop, rows])
     return xxhash.xxh3_128_hexdigest(facts.encode())
 

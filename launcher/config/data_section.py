@@ -1,8 +1,8 @@
 """DataSection: the samples of a config: their sources, or the run whose samples they are, and how they are cut into shards."""
 
-from typing import Annotated, Any, Literal, TypeGuard
+from typing import Annotated, Any, Literal, Self, TypeGuard
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from launcher.config.sections import Section
 from launcher.config.values import Column, Count, NameList, Names, PathText, check_manifest
@@ -15,13 +15,27 @@ def is_of_run(value: Any) -> TypeGuard[dict[str, Any]]:
 
 
 class RunManifest(Section):
-    """The samples of another run: its rows, columns of its manifest (None: all), and some of its outputs as columns."""
+    """The samples of another run: its rows, columns of its manifest (None: all), and some of its outputs as columns.
+
+    ``overlap``: they are taken while that one goes on, as it does them.
+    """
 
     run: PathText
     manifest: Column | None = None
     columns: NameList | None = None
     outputs: NameList = ()
     failed: Literal["omit", "keep"] = "omit"
+    # None for false: runs that were planned before there was this key have not changed.
+    overlap: Annotated[bool | None, AfterValidator(lambda value: value or None)] = None
+
+    @model_validator(mode="after")
+    def _check_overlap(self) -> Self:
+        if self.overlap and self.failed != "keep":
+            raise ValueError(
+                "overlap: true needs failed: keep. Which samples fail is known when the other run has ended, so they are "
+                "samples here too, and fail; node.max_failed_samples has to allow as many"
+            )
+        return self
 
 
 def _manifest(value: Any) -> "str | tuple[str, ...] | dict[str, str | tuple[str, ...]] | RunManifest":
@@ -36,7 +50,8 @@ class DataSection(Section):
     manifest: Annotated[Names | dict[str, Names] | RunManifest, BeforeValidator(_manifest)] = Field(
         description=f"a {KINDS}, a glob of sample files, a URL of such (s3://...), a list of these, or several: "
         "{train: a.csv, test: b.csv}, with a result each. "
-        "{run: NAME, columns: [...], outputs: [...], failed: omit or keep}: the samples of another run"
+        "{run: NAME, columns: [...], outputs: [...], failed: omit or keep, overlap: true or false}: "
+        "the samples of another run"
     )
     id: Column | None = Field(
         default=None, description="column of unique ids; null: the row number (a glob: the path; tars: tar and key)"

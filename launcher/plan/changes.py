@@ -3,16 +3,16 @@
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from jobs.errors import DamageError, RunError
 from jobs.gather.manifest_check import check_manifest
-from jobs.storage.files import rename_synced
+from jobs.storage.files import is_file, rename_synced
 from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec
 from jobs.storage.rundir import RunDir
-from jobs.storage.upstreams import Upstream, current_seal
+from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config
 from launcher.config.upstreams import upstream_path
 from launcher.manifest.manifest import ManifestInfo
@@ -40,7 +40,7 @@ def compared(run: RunDir, known: Plan, config: Config, job: JobSpec) -> tuple[Pl
     with tempfile.TemporaryDirectory(suffix=".tmp", dir=run.path, ignore_cleanup_errors=True) as folder:
         path = Path(folder) / run.manifest.name
         manifest = build(config, path)
-        upstream = {"upstream": asdict(manifest.upstream)} if manifest.upstream else {}
+        upstream = {"upstream": manifest.upstream.to_json()} if manifest.upstream else {}
         now = replace(
             known,
             manifest={"fingerprint": manifest.fingerprint, **upstream},
@@ -120,8 +120,8 @@ def _mended(run: RunDir, plan: Plan, manifest: ManifestInfo, written: Path) -> P
 def _sources_unchanged(plan: Plan, config: Config) -> bool:
     """Whether every source is a file with the size and time that it had; the files of a glob are listed anew."""
     if (of_run := config.data.of_run) and (upstream := Upstream.of(plan)):
-        run = RunDir(upstream_path(config, of_run.run))
-        return bool(upstream.seal) and current_seal(run, upstream.manifest) == upstream.seal
+        now = replace(upstream, run=str(upstream_path(config, of_run.run)))
+        return bool(upstream.seal) and is_file(now.directory.plan) and not now.is_another
     if config_folder(plan) != config.folder:
         return False
     return all(_state(source["path"]) == (source["size"], source["mtime"]) for source in plan.manifest["sources"])

@@ -15,7 +15,12 @@ from typing import NamedTuple
 from jobs.storage.plans import Plan
 from jobs.storage.spans import Range, Spans
 from jobs.storage.submission import Submission
+from jobs.storage.upstreams import Upstream
 
+# Where samples are taken as another run does them, a worker begins with so many ranges: one begins when all of it is there.
+_INFLOW_RANGES = 32
+# In all: each is a file once it is claimed, and who looks for work looks at all of them.
+_MOST_INFLOW_RANGES = 4096
 # Side by side, each part is cut into about so many ranges at least where there are few workers: they take turns that often.
 _TURNS = 8
 
@@ -25,7 +30,11 @@ def assign(plan: Plan, submission: Submission, rows: Spans, tasks: int) -> Submi
     nodes = submission.resources.nodes_per_task or 1
     config = submission.resources.config or plan.config
     side_by_side = config.get("data", {}).get("order") == "parallel"
-    ranges = cut(plan, rows, tasks * nodes, side_by_side=side_by_side)
+    upstream = Upstream.of(plan)
+    if upstream and upstream.overlaps:
+        ranges = cut(plan, rows, max(tasks * nodes, min(tasks * nodes * _INFLOW_RANGES, _MOST_INFLOW_RANGES)))
+    else:
+        ranges = cut(plan, rows, tasks * nodes, side_by_side=side_by_side)
     return replace(submission, rows=rows, ranges=ranges, tasks=min(tasks, -(-len(ranges) // nodes)))
 
 

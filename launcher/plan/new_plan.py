@@ -47,7 +47,11 @@ def build(config: Config, path: Path) -> ManifestInfo:
 
 def new_plan(config: Config, job: JobSpec, manifest: ManifestInfo, path: Path) -> Plan:
     """The plan of a config with this manifest, which is at ``path``."""
-    read = {key: value for key, value in asdict(manifest).items() if key != "parts" and value is not None}
+    read = {
+        key: value for key, value in asdict(manifest).items() if key not in ("parts", "upstream") and value is not None
+    }
+    if manifest.upstream:
+        read["upstream"] = manifest.upstream.to_json()
     plan = Plan(
         name=config.name,
         fingerprint="",

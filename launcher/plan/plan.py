@@ -97,6 +97,9 @@ def go_on(run: RunDir, known: Plan, config: Config, way: Way = Way.REFUSE) -> Pl
 
 def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Sequence[str], way: Way) -> Planned:
     """The known plan, where nothing has changed or results are to be kept; else another in its place."""
+    upstream = Upstream.of(known)
+    if way is Way.KEEP and not changes and upstream and upstream.overlaps and (change := upstream.change(run)):
+        changes = [change]  # without a word of it, what it took from that one would be computed again
     if not changes and way is not Way.FRESH:
         return Planned(run, _placed(run, known, config, job), is_new=False)
     needed, problems = job_problems(job, config.node.workers)  # a run goes on with other params, too
@@ -196,12 +199,13 @@ def _keep(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Seque
 
 def _upstream_now(run: RunDir, known: Plan, config: Config, wanted: RunManifest) -> Upstream:
     before, now = Upstream.of(known), look_upstream(config, wanted)[0]
-    if not now.seal:  # what is right of it is not known yet, and without a seal no change would be told any more
+    stored = look_upstream(config, wanted.model_copy(update={"overlap": None}))[0].seal if now.overlaps else now.seal
+    if not stored:  # what is right of it is not known yet, and without a seal no change would be told any more
         raise InputError(
             f"{run.path}: run {now.name} is not complete now; whether results stay right can be said once it is: "
             f"launcher status {reference(now.directory)}"
         )
-    return replace(now, omitted=before.omitted if before else 0)
+    return replace(now, omitted=before.omitted if before else 0, kept=stored if now.overlaps else "")
 
 
 def _plan_anew(run: RunDir, config: Config, job: JobSpec, needed: Collection[str]) -> Plan | None:

@@ -1,7 +1,7 @@
 """The upstream of a config: the run whose samples it has, as a manifest; and the runs that it comes after, without circles."""
 
 from collections.abc import Callable, Collection
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from jobs.errors import InputError
@@ -15,7 +15,7 @@ from jobs.storage.plans import Plan
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
-from jobs.storage.upstreams import Upstream, stored_seal
+from jobs.storage.upstreams import Upstream, plan_seal, stored_seal
 from launcher.config.config import Config
 from launcher.config.data_section import RunManifest
 from launcher.config.origins import Problem
@@ -103,10 +103,13 @@ def look_upstream(config: Config, wanted: RunManifest) -> tuple[Upstream, Spans]
     plan = Plan.read(run.plan)
     part = _part(config, plan, wanted.manifest)
     named = Upstream(str(run.path), wanted.manifest, wanted.outputs, wanted.failed == "keep", "")
-    if not _is_done(run, plan, part):
+    layout, is_done = recall(run), _is_done(run, plan, part)
+    if is_done or (wanted.overlap and layout):
+        _check_outputs(config, run, [output.name for output in layout.outputs] if layout else [])
+    if wanted.overlap:
+        return replace(named, seal=plan_seal(plan, part), overlaps=True), Spans()
+    if not is_done:
         return named, Spans()
-    layout = recall(run)
-    _check_outputs(config, run, [output.name for output in layout.outputs] if layout else [])
     seal = stored_seal(run, plan, part)  # before its rows: what is computed again from now on is seen by that
     rows = Spans([(part.start, part.stop)])
     failed = Spans.of_numbers(one.row for commit in failed_batches(run, plan, rows) for one in commit.failed)
@@ -144,14 +147,14 @@ def _check_outputs(config: Config, run: RunDir, there: Collection[str]) -> None:
 
 
 def with_upstream(plan: Plan, upstream: Upstream) -> Plan:
-    return replace(plan, manifest={**plan.manifest, "upstream": asdict(upstream)})
+    return replace(plan, manifest={**plan.manifest, "upstream": upstream.to_json()})
 
 
 def upstream_change(known: Upstream | None, now: Upstream | None) -> str | None:
     """How the run differs whose samples these are, although they are the same ones."""
     if known is None or now is None or known.deciding() == now.deciding():
         return None
-    if known.seal == now.seal:
+    if known.seal == now.seal or known.overlaps != now.overlaps:
         return f"what is taken of run {now.name}"
     if not known.seal:
         return f"run {now.name} is complete now"

@@ -24,7 +24,7 @@ def throw_away_run(config: Config) -> Iterator[Planned]:
     folder = make_scratch(runs, ".probe-")
     try:
         planned = make_plan(with_paths(config).model_copy(update={"runs": str(folder), "name": "plan"}))
-        if (upstream := Upstream.of(planned.plan)) and (problem := upstream.objection()):
+        if (upstream := Upstream.of(planned.plan)) and (problem := _not_ready(upstream)):
             raise RunError(f"{config.path}: nothing can be tried yet: {problem}")
         yield planned
     finally:
@@ -32,3 +32,8 @@ def throw_away_run(config: Config) -> Iterator[Planned]:
         for path in made:
             if not any(path.iterdir()):
                 path.rmdir()
+
+
+def _not_ready(upstream: Upstream) -> str | None:
+    """Why samples from all over a run cannot be read; None where they can."""
+    return upstream.objection() or (f"run {upstream.name} is not complete" if upstream.to_come() else None)

@@ -17,8 +17,9 @@ from jobs.storage.code import refusal
 from jobs.storage.old_run import import_run
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from jobs.storage.spans import union
+from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Resources, Submission
+from jobs.storage.upstreams import Upstream
 from launcher.config.settings import RetrySettings
 from launcher.plan.work import failed_by_shard, with_work
 from launcher.retry.policy import Allocation, Terms, next_terms
@@ -128,7 +129,13 @@ def _undone(run: RunDir, plan: Plan, submission: Submission, ending: Ending) -> 
     # What an older version has done does not say by which submission.
     attempts = Attempts(run, None if submission.shards else submission.number).read()
     claims = known_claims(run, submission.number, attempts)
-    return Undone(plan, submission, attempts, claims, ending.tasks)
+    upstream = Upstream.of(plan)
+    to_come, again = (upstream.to_come(), upstream.stale(run)) if upstream else (None, Spans())
+    if upstream and to_come and upstream.has_ended:
+        to_come = Spans(
+            [(0, plan.rows)]
+        )  # what has come meanwhile is done together with what somebody has to go on for
+    return Undone(plan, submission, attempts, claims, ending.tasks, to_come, again)
 
 
 def _over_budget(run: RunDir, undone: Undone) -> dict[int, Failure]:

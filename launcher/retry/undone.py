@@ -5,7 +5,7 @@ range it lies in. Of two attempts that did the same rows both counted the sample
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from jobs.kinds import AnyFailureKind, EndReason, FailureKind
@@ -32,18 +32,25 @@ class Left:
 
 @dataclass(frozen=True)
 class Undone:
-    """What a submission has left. ``tasks`` says why array tasks ended whose attempts do not tell, by index."""
+    """What a submission has left. ``tasks`` says why array tasks ended whose attempts do not tell, by index.
+
+    Of samples that are taken while their run goes on, ``to_come`` are rows that this has not done yet, at which nobody has
+    failed, and ``again`` those that it has done again since.
+    """
 
     plan: Plan
     submission: Submission
     attempts: Sequence[Attempt]
     claims: Collection[Claim]
     tasks: Mapping[int, Failure]
+    to_come: Spans | None = None
+    again: Spans = field(default_factory=Spans)
 
     @cached_property
     def rows(self) -> Spans:
         """Its rows that no attempt of it has done, whoever did them before."""
-        return self.submission.work(self.plan.table) - union(attempt.beat.done for attempt in self.attempts)
+        done = union(attempt.beat.done for attempt in self.attempts)
+        return self.submission.work(self.plan.table) - done - (self.to_come or Spans())
 
     @cached_property
     def given_up(self) -> dict[int, Failure]:
@@ -65,30 +72,39 @@ class Undone:
     def left(self, given_up: Mapping[int, Failure]) -> Iterator[Left]:
         """All undone rows; those of shards that are ``given_up`` for that reason, whoever had them."""
         ours = self.plan.table.rows_of(given_up)
-        for rows, index, attempt in self._held():
+        if again := self.again & self.submission.work(self.plan.table) - self.rows - ours:
+            yield Left(self.plan.table.whole_batches(again), 0, None, True)
+        for rows, index, attempt, is_claimed in self._held():
             for shard in self.plan.table.shards_in(rows & ours).numbers:
                 yield Left(rows & self.plan.table.rows_of([shard]), index, given_up[shard], False)
             if others := rows - ours:
-                failure, progress = self._why(index, attempt)
+                has_come = (
+                    self.to_come is not None and not is_claimed and attempt and attempt.beat.end is EndReason.DONE
+                )
+                failure, progress = (None, self._has_done_any) if has_come else self._why(index, attempt)
                 yield Left(others, index, failure, progress)
 
-    def _held(self) -> Iterator[tuple[Spans, int, Attempt | None]]:
-        """Who had which of the undone rows: the array index, and the attempt."""
+    def _held(self) -> Iterator[tuple[Spans, int, Attempt | None, bool]]:
+        """Who had which of the undone rows: the array index, and the attempt; and whether that began with them."""
         named = {attempt.name: attempt for attempt in self.attempts}
         unclaimed = self.rows
         for claim, held in holdings(self.claims).items():
             if rows := held & self.rows:
-                yield rows, self._index(claim.attempt), named.get(claim.attempt)
+                yield rows, self._index(claim.attempt), named.get(claim.attempt), True
                 unclaimed -= rows
         # Of each task the last attempt: it is the one that got no further.
         last = {self._index(attempt.name): attempt for attempt in sorted(self.attempts, key=_begun)}
         for number, range_ in enumerate(self.submission.ranges):
             if rows := unclaimed.within(*range_):
                 index = number % self.submission.workers // self._nodes
-                yield rows, index, last.get(index)
+                yield rows, index, last.get(index), False
                 unclaimed -= rows
         if unclaimed:  # a submission that an older version wrote has no ranges
-            yield unclaimed, 0, None
+            yield unclaimed, 0, None, False
+
+    @property
+    def _has_done_any(self) -> bool:
+        return any(attempt.beat.done for attempt in self.attempts)
 
     def _index(self, attempt: str) -> int:
         """The array index of the attempt of that name."""

@@ -25,7 +25,8 @@ class Waiting:
     """A run that waits, by its directory, with the settings that it is to be submitted with; ``profiles``: what set which.
 
     ``options`` are those of its scheduler that its user's environment said. ``problem``: why it could not be submitted, when it
-    could have begun. ``has_begun``: it waits no more, and reads what the other run has stored.
+    could have begun. ``has_begun``: it waits no more, and reads what the other run has stored. One that overlaps with that
+    waits as well while it computes: array tasks may have left samples that were not there.
     """
 
     run: str
@@ -37,7 +38,7 @@ class Waiting:
 
     def write(self, upstream: RunDir) -> None:
         upstream.downstream.mkdir(exist_ok=True)
-        write_bytes(_place(upstream, RunDir(Path(self.run))), checked_json.encode(asdict(self)))
+        write_bytes(note_path(upstream, RunDir(Path(self.run))), checked_json.encode(asdict(self)))
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -49,7 +50,8 @@ class Waiting:
         return replace(self, problem=problem)
 
 
-def _place(upstream: RunDir, run: RunDir) -> Path:
+def note_path(upstream: RunDir, run: RunDir) -> Path:
+    """The file that says that one waits for the other, or reads it."""
     path = str(run.path.absolute())  # two runs of one name may wait, of two folders
     return upstream.downstream / f"{run.name}-{xxhash.xxh3_64_hexdigest(path.encode(errors='surrogateescape'))}.json"
 
@@ -74,7 +76,7 @@ def waiting_for(upstream: RunDir) -> list[Waiting]:
 
 def how_it_waits(run: RunDir, plan: Plan) -> Waiting | None:
     """Of a run: with what it waits, for any of those that it comes after; None where nobody is going to start it."""
-    found = (read_note(_place(RunDir(Path(path)), run)) for path in plan.after)
+    found = (read_note(note_path(RunDir(Path(path)), run)) for path in plan.after)
     return next((known for known in found if known and not known.has_begun), None)
 
 
@@ -82,7 +84,7 @@ def forget(run: RunDir, plan: Plan) -> list[RunDir]:
     """It waits no more; returns for which runs it did."""
     known = []
     for before in (RunDir(Path(path)) for path in plan.after):
-        note = read_note(path := _place(before, run))
+        note = read_note(path := note_path(before, run))
         if note and not note.has_begun:
             path.unlink(missing_ok=True)
             known.append(before)
@@ -98,6 +100,6 @@ def begin(run: RunDir, plan: Plan) -> None:
 def hold(run: RunDir, plan: Plan) -> None:
     """From now on the run stays as it is whose samples this one has; a note that this one waits says so too, and is left."""
     upstream = Upstream.of(plan)
-    if upstream and not exists(_place(upstream.directory, run)):
+    if upstream and not exists(note_path(upstream.directory, run)):
         with suppress(OSError):  # a run of another user's, who has to know by himself
             Waiting(str(run.path.absolute()), {}, has_begun=True).write(upstream.directory)

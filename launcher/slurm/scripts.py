@@ -19,6 +19,7 @@ from jobs.machine import allocation
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Resources, Submission
+from launcher.slurm.beginning import beginning
 from launcher.slurm.parsers import JobId
 from launcher.slurm.task_size import task_size
 from launcher.slurm.template import Template, array_template, finalize_template, merge
@@ -97,6 +98,8 @@ def array_script(run: RunDir, config: Config, submission: Submission) -> str:
         _ask_for_mail(asked, submission.resources)
     if submission.resources.attempt > 1:  # what it waited for has been; Slurm may have forgotten that job
         asked.pop("dependency", None)
+    elif (begun := beginning(run, submission)) and "dependency" not in asked:
+        options["dependency"] = begun
     _stay(asked, submission.cluster)
     if config.slurm.nodes_per_task > 1:
         options |= {"nodes": str(config.slurm.nodes_per_task), "ntasks-per-node": "1"}

@@ -25,14 +25,24 @@ _START_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Link:
-    """A run before another one; ``status`` is None where it is gone."""
+    """A run before another one; ``status`` is None where it is gone. ``overlaps``: its samples are taken while it goes on."""
 
     run: RunDir
     status: "Status | None"
+    overlaps: bool = False
 
     @property
     def is_complete(self) -> bool:
         return self.status is not None and self.status.state is RunState.COMPLETE
+
+    @property
+    def lets_begin(self) -> bool:
+        """Whether the run after it may begin, as far as it goes."""
+        return self.is_complete or (self.overlaps and self.is_running)
+
+    @property
+    def is_running(self) -> bool:
+        return self.status is not None and self.status.state is RunState.RUNNING
 
     @property
     def words(self) -> str:
@@ -54,7 +64,8 @@ class Chain:
     """``links`` are all runs before, those first that others come after; ``own`` those that the run itself names.
 
     ``waiting``: it is to be started by whoever completes these. ``outdated``: the run that its samples are of, or one that
-    these are made of, was computed again, in words, and ``ways_on``: what to do about that.
+    these are made of, was computed again, in words, and ``ways_on``: what to do about that; ``redoes_some``: some of its
+    samples alone are to be computed again.
     """
 
     links: tuple[Link, ...] = ()
@@ -62,28 +73,34 @@ class Chain:
     waiting: Waiting | None = None
     outdated: str | None = None
     ways_on: str | None = None
+    redoes_some: bool = False
 
     @classmethod
     def read(cls, run: RunDir, plan: Plan, read: Callable[[RunDir], "Status | None"]) -> Self:
         """``read`` gives the status of another run, None where there is none."""
         if not plan.after:
             return cls()
-        own = tuple(Link(one, read(one)) for one in (RunDir(Path(path)) for path in plan.after))
+        upstream = Upstream.of(plan)
+        overlapping = upstream.directory.path if upstream and upstream.overlaps else None
+        before = (RunDir(Path(path)) for path in plan.after)
+        own = tuple(Link(one, read(one), one.path == overlapping) for one in before)
         found: dict[Path, Link] = {}
         for link in own:
             found |= {one.run.path: one for one in (*(link.status.chain.links if link.status else ()), link)}
-        upstream = Upstream.of(plan)
-        outdated = upstream.change() if upstream else None
-        advice = ways_on(reference(run), plan, upstream) if upstream and outdated else None
-        return cls(tuple(found.values()), own, how_it_waits(run, plan), outdated, advice)
+        outdated = upstream.change(run) if upstream else None
+        advice = ways_on(run, reference(run), plan, upstream) if upstream and outdated else None
+        redoes_some = bool(upstream and outdated and upstream.stale(run) and not upstream.is_another)
+        return cls(tuple(found.values()), own, how_it_waits(run, plan), outdated, advice, redoes_some)
 
     @property
     def blocking(self) -> Link | None:
         """What it waits for: of a run before it that is not complete, what that waits for itself."""
-        link = next((link for link in self.own if not link.is_complete), None)
-        if link is None or link.status is None or link.status.state is RunState.RUNNING:
-            return link
-        return link.status.chain.blocking or link
+        return _cause(link for link in self.own if not link.is_complete)
+
+    @property
+    def barrier(self) -> Link | None:
+        """The same, as far as it may not begin before."""
+        return _cause(link for link in self.own if not link.lets_begin)
 
     @property
     def goes_on(self) -> bool:
@@ -107,6 +124,14 @@ class Chain:
             document["outdated"] = self.outdated
 
 
+def _cause(links: Iterator[Link]) -> Link | None:
+    """Why the first of these runs is not complete."""
+    link = next(links, None)
+    if link is None or link.status is None or link.is_running:
+        return link
+    return link.status.chain.blocking or link
+
+
 def link_lines(chain: Chain, summary: Callable[["Status"], str]) -> Iterator[str]:
     """Each run before, a line."""
     for link in chain.links:
@@ -120,6 +145,8 @@ def waiting_lines(status: "Status") -> Iterator[str]:
     if chain.outdated:
         yield f"  outdated: {chain.outdated}"
         yield f"    {chain.ways_on}"
+    if status.state is RunState.RUNNING and (link := chain.blocking) and link.is_running:
+        yield f"  takes the samples of {reference(link.run)} as that has done them"
     if status.state in (RunState.RUNNING, RunState.COMPLETE):
         return
     if chain.waiting and chain.waiting.problem:

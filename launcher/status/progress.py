@@ -102,7 +102,7 @@ def _step(status: Status) -> str:
         case RunState.RUNNING:
             return f"status {name} --watch"
         case _ if status.chain.outdated:
-            return f"rerun {name} --fresh"
+            return f"rerun {name}" if status.chain.redoes_some else f"rerun {name} --fresh"
         case _ if status.is_cleaned:
             return "run CONFIG --fresh (it was cleaned, so its result is all that it had: is there a copy of it?)"
         case _ if status.count(ShardState.DONE) == len(status.shards):

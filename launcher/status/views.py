@@ -50,7 +50,7 @@ class LineView(AbstractContextManager["LineView"]):
         self._shown_at = -_LINE_SECONDS
 
     def show(self, status: Status) -> None:
-        now, link = self._clock(), status.chain.blocking
+        now, link = self._clock(), None if status.state is RunState.RUNNING else status.chain.blocking
         name, status = (f"{reference(link.run)}  ", link.status) if link and link.status else ("", status)
         seen = (status.state, status.ok, status.failed, status.beyond_samples, *map(status.count, SHARD_STATES))
         if seen != self._last and now - self._shown_at >= _LINE_SECONDS and status.state is RunState.RUNNING:

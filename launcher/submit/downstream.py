@@ -9,17 +9,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.errors import ConflictError, InputError, LauncherError
+from jobs.errors import ConflictError, LauncherError
 from jobs.kinds import RunState
 from jobs.storage.files import is_file, is_there
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.upstreams import Upstream
 from launcher.executors import choose_executor
-from launcher.runs.downstream import Waiting, forget, notes_of, read_note
-from launcher.runs.find import reference
+from launcher.runs.downstream import Waiting, forget, note_path, notes_of, read_note
 from launcher.status.chain import Link
 from launcher.status.reader import StatusReader
-from launcher.submit.turn import blocking
+from launcher.submit.turn import blocking, note, unfinished
 
 if TYPE_CHECKING:
     from launcher.config.config import Config
@@ -30,19 +30,8 @@ _CONFLICTS = 2
 
 def wait(run: RunDir, config: Config) -> Link | None:
     """Has a run started once those before it are complete; returns the one that it waits for, None where they are now."""
-    executor = choose_executor(config.executor)
-    # What this shell says holds, not that of a node: its variables, and whether there is a scheduler.
-    mapping = {**config.to_mapping(), "executor": executor.name}
-    waiting = Waiting(str(run.path.absolute()), mapping, config.profiles, dict(executor.resources(config).options))
-    for before in map(RunDir, map(Path, Plan.read(run.plan).after)):
-        if StatusReader(before).read().state is not RunState.COMPLETE:
-            try:
-                waiting.write(before)
-            except OSError as error:
-                raise InputError(
-                    f"{error.filename}: {error.strerror}; so {reference(run)} cannot wait for {reference(before)}: "
-                    "submit it when that is complete"
-                ) from None
+    for before in unfinished(run):
+        note(run, config, before)
     link = blocking(run)  # it may have ended before it could see that somebody waits
     if link is None:
         forget(run, Plan.read(run.plan))
@@ -50,25 +39,52 @@ def wait(run: RunDir, config: Config) -> Link | None:
 
 
 def start_waiting(run: RunDir, temporary: tuple[type[LauncherError], ...] = ()) -> None:
-    """Starts the runs that wait for this one, if it is complete, and for nothing else.
+    """Starts the runs that wait for this one, if it is complete, and for nothing else; goes on with itself, if it waits.
 
     What goes wrong with one is told by its status, and raised only where it is ``temporary``: the caller can try again.
     """
-    raised: LauncherError | None = None
-    for path in _notes(run):
-        waiting: Waiting | None = None
-        try:
-            waiting = read_note(path)
-            if waiting and not waiting.has_begun:
-                _start(waiting)
-        except (LauncherError, OSError) as error:
-            print(f"{waiting.run if waiting else path}: {error}", flush=True)
-            with suppress(LauncherError, OSError):
-                if (note := read_note(path)) and not note.has_begun:  # else somebody was quicker, and has started it
-                    note.failed(str(error)).write(run)
-            raised = error if isinstance(error, temporary) else raised
-    if raised:
+    problems = [_start_noted(before, path) for before, path in [*_own_notes(run), *((run, p) for p in _notes(run))]]
+    if raised := next((problem for problem in problems if isinstance(problem, temporary)), None):
         raise raised
+
+
+def start_overlapping(run: RunDir) -> None:
+    """Starts the runs that wait for this one to begin, now that it does."""
+    for path in notes_of(run):
+        with suppress(LauncherError, OSError):
+            waiting = read_note(path)
+            upstream = Upstream.of(Plan.read(RunDir(Path(waiting.run)).plan)) if waiting else None
+            if upstream and upstream.overlaps:
+                _start_noted(run, path)
+
+
+def _start_noted(before: RunDir, path: Path) -> LauncherError | OSError | None:
+    """Starts a run that waits for the one ``before`` it; returns what went wrong."""
+    waiting: Waiting | None = None
+    try:
+        waiting = read_note(path)
+        if waiting and not waiting.has_begun:
+            _start(waiting)
+    except (LauncherError, OSError) as error:
+        print(f"{waiting.run if waiting else path}: {error}", flush=True)
+        with suppress(LauncherError, OSError):
+            if (note := read_note(path)) and not note.has_begun:  # else somebody was quicker, and has started it
+                note.failed(str(error)).write(before)
+        return error
+    return None
+
+
+def _own_notes(run: RunDir) -> list[tuple[RunDir, Path]]:
+    """That the run itself has left some of its samples to be done once the run is complete that it overlapped with."""
+    try:
+        plan = Plan.read(run.plan)
+        upstream = Upstream.of(plan)
+        if not (upstream and upstream.overlaps) or unfinished(run, overlapping=True):
+            return []
+        return [(upstream.directory, note_path(upstream.directory, run))]
+    except (LauncherError, OSError) as error:
+        print(f"{run.path}: {error}", flush=True)
+        return []
 
 
 def _notes(run: RunDir) -> list[Path]:
@@ -104,11 +120,13 @@ def _begin(run: RunDir, waiting: Waiting) -> None:
     config = config_from_mapping(waiting.config, config_path(plan), profiles=waiting.profiles)
     planned = go_on(run, plan, config)
     selection = select_rows(run, planned.plan)
-    if not selection.rows:  # somebody has submitted it meanwhile
-        forget(run, planned.plan)
-    else:
+    if selection.rows:
         for made in submit(run, config, selection, options=waiting.options):
             print(f"{run.path}: submission {made.number}: {choose_executor(made.executor).place(made)}", flush=True)
+        start_overlapping(run)
+    elif not selection.running:  # somebody has submitted it meanwhile, or it has taken all that it waits for
+        forget(run, planned.plan)
+    # Else its own end sees what is left to do: it may have left samples that were not there.
 
 
 def readers_of(run: RunDir) -> list[RunDir]:

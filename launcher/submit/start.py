@@ -203,11 +203,14 @@ def start_again(
 def _submitted(
     planned: "Planned", config: Config, selection: "Selection", notes: Sequence[str], *, tasks: int | None = None
 ) -> Started:
+    from launcher.submit.downstream import start_overlapping
     from launcher.submit.submit import submit
 
     nothing = not selection.rows and not selection.running
     try:
         made = [] if nothing else submit(planned.run, config, selection, tasks=tasks)
+        if made:
+            start_overlapping(planned.run)
     except BaseException as error:  # what was set aside, or left out, is so all the same
         for note in notes:
             error.add_note(note)

@@ -38,7 +38,7 @@ from launcher.runs.submissions import (
     withdraw,
 )
 from launcher.status.reader import StatusReader
-from launcher.submit.turn import blocking, refuse_early
+from launcher.submit.turn import blocking, note, refuse_early, unfinished
 from launcher.units import parse_time
 
 
@@ -99,8 +99,14 @@ def _worth_doing(run: RunDir, plan: Plan, states: Shards, wanted: Spans, *, redo
     """Of the wanted shards, the rows that are not done, and what has to be done again; ``redo``: all that is worth it."""
     rows, closed = plan.table.rows_of(wanted.numbers), states.closed
     failed = states.in_state(ShardState.FAILED) & wanted
-    again = _spoilt(run, plan, failed & plan.table.whole_shards(closed))
+    again = _spoilt(run, plan, failed & plan.table.whole_shards(closed)) | rows & _stale(run, plan)
     return rows - closed | again | (_worth_redoing(run, plan, rows & closed) if redo else Spans())
+
+
+def _stale(run: RunDir, plan: Plan) -> Spans:
+    """The batches that were made of what the run before has computed again since, while this one goes on beside it."""
+    upstream = Upstream.of(plan)
+    return plan.table.whole_batches(upstream.stale(run)) if upstream else Spans()
 
 
 def _spoilt(run: RunDir, plan: Plan, shards: Spans) -> Spans:
@@ -153,6 +159,9 @@ def submit(
     if selection.is_first:  # what a first attempt found before it failed: the Job may have other outputs now
         forget(run)
     restore(run)
+    awaited = unfinished(run, overlapping=True) if is_after else []
+    for before in awaited:
+        note(run, config, before, options)
     if is_after:
         hold(run, Plan.read(run.plan))  # before anything reads; that it waits is forgotten once it is started
     try:
@@ -161,7 +170,7 @@ def submit(
         if not Submission.read(run.submission(made.number)).job_ids:  # refused as a whole: there is nothing to follow
             withdraw(run, made.number)
         raise
-    if is_after:
+    if is_after and not awaited:
         begin(run, Plan.read(run.plan))
     return started
 

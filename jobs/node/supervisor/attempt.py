@@ -79,6 +79,7 @@ class AttemptLog:
         self._files: list[int] = []
         self._claims: list[Held] = []
         self._passages: list[Passage] = []
+        self._taken: dict[int, Spans] = {}
         self._done = Spans()
         self._pending: list[Range] = []
         self._times = Times()
@@ -114,8 +115,9 @@ class AttemptLog:
 
     # --- claims
 
-    def hold(self, claim: Claim) -> None:
-        """From now on it works on this claim: with those before it is done, and what others need to know of them is less."""
+    def hold(self, claim: Claim, sources: Mapping[int, Spans]) -> None:
+        """It works on this claim, and is done with those before; ``sources``: which submissions of another run did its rows."""
+        self._taken |= {number: self._taken.get(number, Spans()) | rows for number, rows in sources.items()}
         done_with = (Passage(held.start, held.stop, held.journal) for held in self._claims)
         self._passages = _bounded([*self._passages, *done_with])
         self._claims = [Held(claim.range, claim.number, claim.start, claim.stop, self._journal.size)]
@@ -249,6 +251,7 @@ class AttemptLog:
             shared=self._budget.shared(self._done),
             failures=self._budget.groups(),
             counts=dict(self._counts),
+            taken=dict(self._taken),
             **self._times.by_name(),
             **self._vitals()._asdict(),
         )

@@ -4,6 +4,7 @@ What is read here may be seconds old, and is only ever used to save work.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import Protocol
@@ -38,6 +39,23 @@ class Board(Protocol):
 
     def has_died(self, attempt: Attempt) -> bool:
         """Whether it is known that its process is gone, whatever its beats say."""
+
+
+@dataclass
+class Sighting:
+    """The ``first`` beat that was seen of it, and how long the last one has stayed the same, by the clock of whoever looks."""
+
+    first: int
+    number: int
+    since: float
+    reads: int = 0
+    is_over: bool = False
+
+    def read(self, number: int, now: float) -> None:
+        """Its last beat is this one."""
+        if number != self.number:
+            self.number, self.since, self.reads = number, now, 0
+        self.reads += 1
 
 
 class FileBoard:

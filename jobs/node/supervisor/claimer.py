@@ -3,13 +3,16 @@
 It decides on what it last read of them, so it may be wrong; then a claim fails, or rows are done twice, and no more.
 """
 
+from __future__ import annotations
+
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from jobs.node.supervisor.board import Board, FileBoard
+from jobs.node.supervisor.board import Board, FileBoard, Sighting
 from jobs.node.supervisor.takeover import IdlePace, Rest, Stretch, inherited, split
 from jobs.storage.attempts import Attempt
 from jobs.storage.claims import Claim, holdings
@@ -17,6 +20,10 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from jobs.storage.submission import Submission
+from jobs.storage.upstreams import Upstream
+
+if TYPE_CHECKING:
+    from jobs.node.supervisor.inflow import Inflow
 
 # How many ranges are looked at in one go, and how often a claim is tried before waiting.
 _LOOKED_AT = 16
@@ -47,22 +54,6 @@ class Timing:
 TIMING = Timing()
 
 
-@dataclass
-class _Watch:
-    """What was seen of another since we began to look for work: its first beat, and how long the last one has stayed."""
-
-    first: int
-    number: int
-    since: float
-    reads: int = 0
-    is_over: bool = False
-
-    def read(self, number: int, now: float) -> None:
-        if number != self.number:
-            self.number, self.since, self.reads = number, now, 0
-        self.reads += 1
-
-
 class Claimer:
     """Of one attempt, by name; ``worker`` says which ranges are its own."""
 
@@ -89,10 +80,15 @@ class Claimer:
         self._silence = max(self._timing.silence, _MISSED_BEATS * self._interval)
         self._clock = clock
         self._dice = random.Random(attempt)
+        self._inflow: Inflow | None = None
+        if (upstream := Upstream.of(plan)) and upstream.overlaps:
+            from jobs.node.supervisor.inflow import Inflow  # few runs need it
+
+            self._inflow = Inflow(upstream, self.look, clock)
         self._own = deque(range(worker, len(self._ranges), submission.workers))
         self._begun: Mapping[int, list[int]] = {}
         self._known: dict[str, Attempt] = {}
-        self._watches: dict[str, _Watch] = {}
+        self._sightings: dict[str, Sighting] = {}
         self._looking_since: float | None = None
         self._empty_since: dict[int, float] = {}
         self._cuts: dict[Claim, tuple[int, int]] = {}
@@ -106,13 +102,14 @@ class Claimer:
         """
         found = self._next(IdlePace(rate, setup if rate or setup else None))
         if isinstance(found, Claim):
-            self._watches.clear()
+            self._sightings.clear()
             self._looking_since = None
         return found
 
     def _next(self, pace: IdlePace) -> Claim | float | None:
-        while self._own:
-            if claim := self._take(self._whole(self._own.popleft())):
+        while (own := next((own for own in self._own if self._has(*self._ranges[own])), None)) is not None:
+            self._own.remove(own)
+            if claim := self._take(self._whole(own)):
                 return claim
         for _ in range(_TRIES):
             if not self._board.is_open():
@@ -127,7 +124,12 @@ class Claimer:
         return self._timing.look  # each time somebody was quicker
 
     def _take(self, claim: Claim) -> Claim | None:
-        return claim if claim.start < claim.stop and self._board.take(claim) else None
+        is_there = claim.start < claim.stop and self._has(claim.start, claim.stop)
+        return claim if is_there and self._board.take(claim) else None
+
+    def _has(self, start: int, stop: int) -> bool:
+        """Whether the samples of these rows are there."""
+        return self._inflow is None or self._inflow.has(start, stop)
 
     def _whole(self, range_: int) -> Claim:
         start, stop = self._ranges[range_]
@@ -135,10 +137,13 @@ class Claimer:
 
     def _unclaimed(self) -> Claim | None:
         """A range that nobody has begun: any, for others look for one at the same time."""
-        free = [
+        free = [number for number in self._free() if self._has(*self._ranges[number])]
+        return self._whole(self._dice.choice(free)) if free else None
+
+    def _free(self) -> list[int]:
+        return [
             number for number, (start, stop) in enumerate(self._ranges) if start < stop and number not in self._begun
         ]
-        return self._whole(self._dice.choice(free)) if free else None
 
     def _of_another(self, pace: IdlePace) -> Claim | float | None:
         """The best of what others have left of some ranges; else how long to wait, or None: leave.
@@ -178,7 +183,7 @@ class Claimer:
         over, at_work = [], []
         for stretch in near:
             name = stretch.claim.attempt
-            if self._watches[name].is_over:
+            if self._sightings[name].is_over:
                 over.append(inherited(stretch, self._table))
             else:
                 at_work.append(split(stretch, self._known[name].beat, pace, margin, self._table))
@@ -187,6 +192,8 @@ class Claimer:
         return replace(best, attempt=self._attempt) if best else None
 
     def _wait(self, undone: Collection[int]) -> float | None:
+        if self._inflow and self._free() and (seconds := self._inflow.wait) is not None:
+            return min(seconds, self.look)
         now = self._clock()
         if self._looking_since is None:
             self._looking_since = now
@@ -210,12 +217,12 @@ class Claimer:
         self._rest.learn_beats([attempt.beat for attempt in attempts.values()])
         for name, attempt in attempts.items():
             now, number = self._clock(), attempt.beat.number
-            watch = self._watches.setdefault(name, _Watch(number, number, now))
-            watch.read(number, now)
-            watch.is_over = attempt.is_over or self._board.has_died(attempt) or self._is_silent(watch)
+            sighting = self._sightings.setdefault(name, Sighting(number, number, now))
+            sighting.read(number, now)
+            sighting.is_over = attempt.is_over or self._board.has_died(attempt) or self._is_silent(sighting)
 
-    def _is_silent(self, watch: _Watch) -> bool:
-        return watch.reads >= self._timing.reads and self._clock() - watch.since >= self._silence
+    def _is_silent(self, sighting: Sighting) -> bool:
+        return sighting.reads >= self._timing.reads and self._clock() - sighting.since >= self._silence
 
     def _is_settled(self, number: int) -> bool:
         """Whether nothing of the range is to be waited for: who has it went on working, or what it left was offered."""
@@ -223,12 +230,16 @@ class Claimer:
         return self._rest.knows(number, self._begun[number]) and all(map(self._is_at_work_or_over, holders))
 
     def _is_at_work_or_over(self, name: str) -> bool:
-        watch = self._watches.get(name)
-        if watch is None:
+        sighting = self._sightings.get(name)
+        if sighting is None:
             return False
-        return watch.is_over or (watch.number != watch.first and self._known[name].beat.rate > 0)
+        return sighting.is_over or (sighting.number != sighting.first and self._known[name].beat.rate > 0)
 
     # --- what the attempt works on
+
+    def sources(self, claim: Claim) -> Mapping[int, Spans]:
+        """Of samples that were taken while their run goes on: by which submission of that they were done."""
+        return self._inflow.sources(claim.start, claim.stop) if self._inflow else {}
 
     @property
     def look(self) -> float:
@@ -284,6 +295,6 @@ class Claimer:
         for first in range(0, len(undone), _LOOKED_AT):
             some = undone[first : first + _LOOKED_AT]
             self._look_at(some)
-            if not all(self._watches[stretch.claim.attempt].is_over for stretch in self._left(some)):
+            if not all(self._sightings[stretch.claim.attempt].is_over for stretch in self._left(some)):
                 return False
         return not self._rest.rows

@@ -19,7 +19,7 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
 from jobs.storage.spans import Spans
-from jobs.storage.upstreams import ROW, Upstream, current_seal
+from jobs.storage.upstreams import ROW, Upstream, stored_seal
 from tests.support.builders import (
     AttemptWriter,
     build_plan,
@@ -37,8 +37,8 @@ NAMES = tuple(everything(ALL[:1]))
 
 
 def upstream_of(run: RunDir, **fields: Any) -> Upstream:
-    seal = current_seal(run, None)
-    assert seal
+    plan = Plan.read(run.plan)
+    seal = stored_seal(run, plan, plan.results[0])
     return replace(Upstream(str(run.path), None, NAMES, keeps_failed=False, seal=seal), **fields)
 
 

@@ -220,7 +220,7 @@ def test_beats_come_soon_after_the_start_and_then_every_interval_also_when_nothi
 def test_a_beat_tells_how_the_attempt_stands(run: RunDir) -> None:
     log = made(run)
     size = run.journal(log.name).stat().st_size
-    log.hold(Claim(3, 1, log.name, 0, 60))
+    log.hold(Claim(3, 1, log.name, 0, 60), {})
     log.commit([commit(10, 20), commit(0, 10, bad=[3]), commit(40, 50)])
     log.begun = 70
     log.ready(setup=1.5)
@@ -238,7 +238,7 @@ def test_the_rate_is_that_of_the_work_not_of_the_waiting(run: RunDir, monkeypatc
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     log = made(run)
-    log.hold(Claim(0, 1, log.name, 0, 50))
+    log.hold(Claim(0, 1, log.name, 0, 50), {})
     now[0] += 30
     log.ready(setup=30)
     now[0] += 2
@@ -246,7 +246,7 @@ def test_the_rate_is_that_of_the_work_not_of_the_waiting(run: RunDir, monkeypatc
     log.beat()
     assert log.rate == 5.0
     now[0] += 500  # nothing to do
-    log.hold(Claim(1, 1, log.name, 50, 100))
+    log.hold(Claim(1, 1, log.name, 50, 100), {})
     now[0] += 1
     log.commit([commit(50, 60)])
     log.beat()
@@ -425,7 +425,7 @@ def test_a_message_is_cut_where_every_beat_would_repeat_it(run: RunDir) -> None:
 def test_beats_repeat_a_limited_number_of_claims_and_all_commits_are_found(run: RunDir) -> None:
     log, order = made(run), [row * 37 % 100 for row in range(100)]
     for row in order:
-        log.hold(Claim(0, 1, log.name, row, row + 1))
+        log.hold(Claim(0, 1, log.name, row, row + 1), {})
         log.commit([commit(row, row + 1)])
         log.beat()
     beat = beat_of(run, log)

@@ -427,7 +427,7 @@ def test_what_another_has_taken_over_is_left_to_it(tmp_path: Path) -> None:
         other.begin(1, 1, ("cpu",))
         taken = Claim(0, 2, other.name, 800, 8000)
         assert ClaimFolder(run.claims(1)).take(taken)
-        other.hold(taken)
+        other.hold(taken, {})
         other.commit([Commit(start, start + 16) for start in range(800, 8000, 16)])
         other.end(EndReason.DONE, None, "", Usage())
         other.close()
