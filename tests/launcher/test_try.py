@@ -278,11 +278,16 @@ def test_a_sample_that_holds_up_the_event_loop_is_told(folder: Path, capsys: pyt
 @pytest.mark.timeout(0)  # which is such a timer
 def test_a_timer_of_a_step_ends_that_one_at_most() -> None:
     """It ended the launcher, without a word."""
+
+    def load(seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        time.sleep(seconds)
+
     with Stages(lambda stage: None) as stages:
-        stages.run("load", lambda: signal.setitimer(signal.ITIMER_REAL, 0.05), sample="0", show=None)
+        stages.run("load", lambda: load(0), sample="0", show=None)
         stages.run("process", lambda: time.sleep(0.1), show=None)
         with contextlib.suppress(StageFailed):
-            stages.run("load", lambda: (signal.setitimer(signal.ITIMER_REAL, 0.01), time.sleep(60)), sample="1")
+            stages.run("load", lambda: load(60), sample="1")
     assert [stage.error for stage in stages.all] == [None, None, "TimeoutError: its timer ran out (signal.alarm)"]
 
 
