@@ -17,6 +17,7 @@ from jobs.errors import InputError
 from jobs.job import Context, Job, make_job, sets_up_workers, takes_samples
 from jobs.machine.devices import process_devices, too_few_gpus, usable_gpus
 from jobs.machine.scratch import make_scratch
+from jobs.monkey_patches import refusing_patches
 from jobs.node.generators import sample_seed, seed_generators
 from jobs.storage.outputs import Columns, check_form, to_columns
 from jobs.storage.plans import Plan
@@ -147,11 +148,14 @@ def _tried(
         worker = make_job(spec) if config.node.workers else job
         index = 0 if config.node.workers else None
         with contextlib.ExitStack() as ends:  # what a Job has started would stay, in a notebook for good
-            stages.run("setup_worker", partial(worker.setup_worker, replace(context, worker_index=index)), show=None)
-            if worker is not job and sets_up_workers(worker):
-                ends.callback(_tear_down, "teardown (worker)", worker, stages)
-            stages.run("setup", partial(job.setup, context), show=None)
-            ends.callback(_tear_down, "teardown", job, stages)
+            with refusing_patches():
+                stages.run(
+                    "setup_worker", partial(worker.setup_worker, replace(context, worker_index=index)), show=None
+                )
+                if worker is not job and sets_up_workers(worker):
+                    ends.callback(_tear_down, "teardown (worker)", worker, stages)
+                stages.run("setup", partial(job.setup, context), show=None)
+                ends.callback(_tear_down, "teardown", job, stages)
             layout: list[Layout] = []
             for start in range(rows.start, rows.stop, config.node.batch_size):
                 batch = range(start, min(start + config.node.batch_size, rows.stop))

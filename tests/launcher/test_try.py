@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -289,6 +290,18 @@ def test_a_timer_of_a_step_ends_that_one_at_most() -> None:
         with contextlib.suppress(StageFailed):
             stages.run("load", lambda: load(60), sample="1")
     assert [stage.error for stage in stages.all] == [None, None, "TimeoutError: its timer ran out (signal.alarm)"]
+
+
+def test_a_job_that_replaces_sockets_and_threads_is_told_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a run of it is."""
+    config = {"name": "try", "job": {"class": "tests.example_jobs.leaving_jobs:Patching", "params": {"where": "setup"}}}
+    path = folder / "patching.yaml"
+    path.write_text(json.dumps({**config, "data": {"manifest": "data.csv"}, "executor": "local"}))
+    try:
+        assert main(["try", str(path)]) == 2
+    finally:
+        sys.modules.pop("gevent.monkey", None)
+    assert "gevent replaces Python's sockets and threads here" in capsys.readouterr().err
 
 
 def test_what_one_process_keeps_the_other_has_not(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
