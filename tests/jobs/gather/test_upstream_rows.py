@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from jobs.errors import RunError
 from jobs.gather import upstream_rows
 from jobs.gather.upstream_rows import UpstreamRows, find
-from jobs.node.supervisor.inflow import Inflow
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
 from jobs.storage.spans import Spans
-from jobs.storage.upstreams import ROW, Upstream, plan_seal, stored_seal
+from jobs.storage.upstreams import ROW, Upstream, stored_seal
 from tests.support.builders import (
     AttemptWriter,
     build_plan,
@@ -164,47 +163,3 @@ def test_without_outputs_no_data_file_is_opened(run: RunDir, tmp_path: Path) -> 
     rows = UpstreamRows(upstream_of(run, outputs=()))
     assert rows.values(pa.RecordBatch.from_pydict({ROW: [1, 2]})) == {}
     assert Plan.read(run.plan).rows == ROWS
-
-
-def while_it_goes_on(run: RunDir) -> Upstream:
-    plan = Plan.read(run.plan)
-    return replace(upstream_of(run), keeps_failed=True, overlaps=True, seal=plan_seal(plan, plan.results[0]))
-
-
-def test_no_row_is_read_of_an_older_submission_than_the_task_tells_of(tmp_path: Path) -> None:
-    """The worker has looked between two looks of its supervisor, and the row was done again since."""
-    run = build_plan(tmp_path / "first", (0, ROWS))
-    upstream = while_it_goes_on(run)
-    inflow = Inflow(upstream, look=0.0)
-    submit(run, 2)
-    first, again = AttemptWriter(run), AttemptWriter(run, 2)
-    first.commit_all(Spans([(0, 8)]))
-    first.beat()
-    assert inflow.has(0, 8)
-    first.commit_all(Spans([(8, 16)]))
-    first.beat()
-    samples = samples_of(tmp_path, upstream, list(range(ROWS)))
-    assert next(iter(samples.rows(8, 9)))["label"] == 8
-    again.commit(8, 16, lambda rows: everything(rows + 100))
-    again.beat()
-    assert inflow.has(8, 16)
-    assert inflow.sources(8, 16) == {2: Spans([(8, 16)])}
-    assert next(iter(samples.rows(8, 9)))["label"] == 108
-
-
-def test_a_run_that_has_its_first_good_sample_while_it_is_looked_at_has_its_values(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is known of its outputs is not older than what is known of its rows."""
-    run = build_plan(tmp_path / "first", (0, ROWS))
-    upstream, read = while_it_goes_on(run), upstream_rows.read_sources
-
-    def read_late(run: RunDir) -> Any:
-        writer = AttemptWriter(run)
-        writer.commit_all(Spans([(0, 8)]))
-        writer.beat()
-        return read(run)
-
-    monkeypatch.setattr(upstream_rows, "read_sources", read_late)
-    samples = samples_of(tmp_path, upstream, list(range(ROWS)))
-    assert next(iter(samples.rows(3, 4)))["label"] == 3

@@ -7,7 +7,6 @@ from pathlib import Path
 import psutil
 
 from jobs.kinds import RunState
-from launcher.runs.downstream import notes_of
 from tests.launcher.submit import test_overlaps
 from tests.launcher.submit.test_overlaps import (
     GATED,
@@ -119,7 +118,7 @@ def test_array_tasks_that_were_killed_are_followed_by_others_while_the_other_run
     assert_right()
     assert times_done("second").max() == 1
     assert len(run.submission_numbers()) == 2
-    assert not [path for path in notes_of(run_in(tmp_path, "first")) if path.exists()]
+    wait_until(lambda: status("second").chain.waiting is None)
 
 
 def test_one_that_is_interrupted_in_the_foreground_does_not_begin_again_with_the_end_of_the_other(
