@@ -67,7 +67,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def write_chain() -> None:
-    sizes = {"executor": "held", "data": {"shards": 2}}
+    sizes: dict[str, Any] = {"executor": "held", "data": {"shards": 2}}
     write_run(Path.cwd(), "first", write_rows(Path.cwd(), ROWS), **sizes)
     manifest = {"run": "first", "outputs": ["label"], "failed": "keep", "overlap": True}
     write_run(Path.cwd(), "second", manifest, **sizes)

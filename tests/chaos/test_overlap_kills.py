@@ -7,6 +7,7 @@ done again since is seen. CHAOS_OVERLAPS=50 in the environment is the long versi
 import os
 import random
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -110,7 +111,7 @@ class Storm:
         self._dice = dice
         self._is_mild = is_mild
         self._frozen: dict[psutil.Process, float] = {}
-        self._commands: list[tuple[str, object]] = []
+        self._commands: list[tuple[str, subprocess.Popen[str]]] = []
         self.history: list[str] = []
 
     def begin(self, *names: str) -> None:

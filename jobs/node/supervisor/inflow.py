@@ -42,7 +42,7 @@ class Inflow:
     def has(self, start: int, stop: int) -> bool:
         """Whether rows ``[start, stop)`` are there. Raises RunError where the other run is not what it was."""
         if not self._knows(start, stop) and self._clock() >= self._due:
-            self._read()
+            self._try()
         return self._knows(start, stop)
 
     def _knows(self, start: int, stop: int) -> bool:
@@ -52,6 +52,15 @@ class Inflow:
         """Of rows that are there: which submission of the other run has done them, or an earlier one than is read."""
         some = {number: rows.within(start, stop) for number, rows in self._done.items()}
         return {number: rows for number, rows in some.items() if rows}
+
+    def _try(self) -> None:
+        """Reads it; a folder that cannot be read tells as little as one without a new beat, and is waited for as long."""
+        try:
+            self._read()
+        except OSError:
+            if self._clock() - self._seen_at > self._patience:
+                raise
+            self._due = self._clock() + self._look
 
     def _read(self) -> None:
         began = time.monotonic()

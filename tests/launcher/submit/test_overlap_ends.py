@@ -7,10 +7,10 @@ from pathlib import Path
 import psutil
 
 from jobs.kinds import RunState
+from tests.example_jobs.gated_jobs import OPEN
 from tests.launcher.submit import test_overlaps
 from tests.launcher.submit.test_overlaps import (
     GATED,
-    OPEN,
     assert_right,
     done,
     finished,

@@ -1,5 +1,6 @@
 """Which samples of a run that goes on are there, by whom they were done, and when nothing more is to be expected."""
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from jobs.gather.upstream_rows import UpstreamRows, find
 from jobs.kinds import EndReason
 from jobs.node.supervisor import inflow
 from jobs.node.supervisor.inflow import PATIENCE, Inflow
+from jobs.storage.attempts import Attempts
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
@@ -284,3 +286,34 @@ def test_one_that_is_not_what_it_was_is_refused(
     assert found.has(0, 4)  # of what is known nothing is asked
     with pytest.raises(RunError, match=says):
         found.has(4, 8)
+
+
+def test_a_folder_that_cannot_be_read_for_a_moment_is_waited_for(
+    run: RunDir, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do(run, "0-7")
+    flow = watch(run, clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(Attempts, "read", raising(OSError(errno.EIO, "Input/output error")))
+        assert not flow.has(0, 8)
+        assert flow.wait == LOOK
+        later(clock, PATIENCE)
+        assert not flow.has(0, 8)
+    later(clock)
+    assert flow.has(0, 8)
+
+
+def test_one_that_cannot_be_read_for_long_is_told(run: RunDir, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = watch(run, clock)
+    monkeypatch.setattr(Attempts, "read", raising(OSError(errno.EIO, "Input/output error")))
+    assert not flow.has(0, 8)
+    later(clock, PATIENCE + 1)
+    with pytest.raises(OSError, match="Input/output error"):
+        flow.has(0, 8)
+
+
+def raising(error: OSError) -> Callable[..., None]:
+    def raise_it(*arguments: object) -> None:
+        raise error
+
+    return raise_it
