@@ -43,7 +43,14 @@ PATIENCE_OF_TASKS = 1.5
 """Seconds without a beat of the stage before after which array tasks leave; it is minutes outside of tests."""
 
 HOOK = f"""
-import random, sys, time
+import errno, os, random, sys, time
+
+def troubled(call):
+    def tried(path=".", *arguments, **named):
+        if "/runs/first/" in str(path) and os.path.exists("trouble"):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return call(path, *arguments, **named)
+    return tried
 
 def late(module, *names):
     for name in names:
@@ -59,6 +66,8 @@ if sys.orig_argv[2:4] == ["-m", "jobs"]:
     claimer.TIMING = claimer.Timing(look=0.1, silence=2.0, reads=4)
     inflow.Inflow.__init__.__defaults__ = (time.monotonic, {PATIENCE_OF_TASKS})
     inflow._AFTER_END = 1.0
+    if "/runs/first" not in " ".join(sys.orig_argv):
+        os.open, os.listdir, os.stat = map(troubled, (os.open, os.listdir, os.stat))
 if sys.orig_argv[2:4] == ["-m", "launcher.local"]:
     from launcher.local import local_process
     from launcher.retry import finalize
@@ -138,7 +147,7 @@ class Storm:
         """Something happens."""
         happens = [self._kill] * 4 + [self._freeze] * 2 + [self._rerun] * 2 + [self._mend]
         if not self._is_mild:
-            happens += [self._cancel, self._kill_all, self._submit, self._at_once, self._terminate]
+            happens += [self._cancel, self._kill_all, self._submit, self._at_once, self._terminate, self._trouble]
         self._dice.choice(happens)()
         self._thaw()
 
@@ -210,6 +219,13 @@ class Storm:
 
     def _mend(self) -> None:
         (self._folder / "mended").touch()
+
+    def _trouble(self) -> None:
+        """Those after it cannot read the folder of the first run for a while."""
+        self.seen["folder not to be read"] += 1
+        (self._folder / "trouble").touch()
+        time.sleep(self._dice.uniform(0.1, 1.0))
+        (self._folder / "trouble").unlink()
 
     def end(self) -> None:
         """Until nothing goes on any more."""
