@@ -17,9 +17,10 @@ from jobs.storage import upstreams
 from jobs.storage.attempts import Attempts, owners
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.seals import by_submission
 from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Submission
-from jobs.storage.upstreams import Upstream, rows_done
+from jobs.storage.upstreams import Upstream
 from launcher.config.settings import RetrySettings
 from launcher.executors import EXECUTORS, Registered
 from launcher.local.local_executor import LocalExecutor
@@ -94,7 +95,7 @@ def work(name: str, number: int, stop: int = ROWS) -> None:
     rows, taken = Submission.read(run.submission(number)).work(plan.table).within(0, stop), {}
     if upstream := Upstream.of(plan):
         first = upstream.directory
-        now = rows_done(Plan.read(first.plan).results[0], Attempts(first).read())
+        now = by_submission(Plan.read(first.plan).results[0], owners(Attempts(first).read()))
         there = union(now.values())
         rows = Spans(batch for batch in plan.table.batches(rows) if there.within(*batch).count == batch[1] - batch[0])
         taken = {source: own & rows for source, own in now.items() if own & rows}
