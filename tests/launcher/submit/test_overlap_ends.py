@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import psutil
+import pytest
 
 from jobs.kinds import RunState
 from tests.example_jobs.gated_jobs import OPEN
@@ -25,6 +26,7 @@ from tests.support.chains import run_in, write_run
 from tests.support.instant_executor import command
 from tests.support.launcher_runs import executor_pid, start, wait_until
 from tests.support.patience import PATIENCE
+from tests.support.task_runs import runs
 
 chain = test_overlaps.chain
 
@@ -46,6 +48,7 @@ def in_work() -> None:
     wait_until(lambda: status("second").ok == OPEN)
 
 
+@pytest.mark.thorough
 def test_it_waits_though_somebody_submits_it_once_more() -> None:
     in_work()
     code, said = command("submit", "second.yaml")
@@ -59,6 +62,7 @@ def test_it_waits_though_somebody_submits_it_once_more() -> None:
     assert_right()
 
 
+@pytest.mark.thorough
 def test_one_that_is_started_while_it_is_complete_waits_for_what_is_done_again() -> None:
     """All samples of the first run are done, but too many failed; so the second one may have all of its own."""
     Path("bad").write_text("3 30")
@@ -93,9 +97,9 @@ def test_one_that_was_told_to_stop_does_not_go_on_by_itself(tmp_path: Path) -> N
     finished("first")
     assert state("first") is RunState.COMPLETE
     run = run_in(tmp_path, "second")
-    process = psutil.Process(executor_pid(run))
-    os.kill(process.pid, signal.SIGTERM)
-    wait_until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: not runs(executor_pid(run_in(tmp_path, "first"))))  # it has seen that the second one is at work
+    os.kill(process := executor_pid(run), signal.SIGTERM)
+    wait_until(lambda: not runs(process))
     assert len(run.submission_numbers()) == 1
     assert state("second") is RunState.CANCELLED
     Path("free").touch()
@@ -104,6 +108,7 @@ def test_one_that_was_told_to_stop_does_not_go_on_by_itself(tmp_path: Path) -> N
     assert_right()
 
 
+@pytest.mark.thorough
 def test_array_tasks_that_were_killed_are_followed_by_others_while_the_other_run_goes_on(tmp_path: Path) -> None:
     in_work()
     run = run_in(tmp_path, "second")
