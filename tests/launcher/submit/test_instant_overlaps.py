@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -98,7 +98,7 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         del EXECUTORS["gated"]
 
 
-def write(folder: Path, name: str, manifest: object, **sections: object) -> None:
+def write(folder: Path, name: str, manifest: object, **sections: Any) -> None:
     write_run(folder, name, manifest, executor="gated", **sections)
 
 

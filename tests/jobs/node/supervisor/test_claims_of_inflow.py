@@ -2,13 +2,13 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from jobs.kinds import EndReason
 from jobs.node.supervisor.claimer import Claimer
+from jobs.node.supervisor.inflow import Inflow
 from jobs.storage.claims import Claim, ClaimFolder
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
@@ -164,17 +164,13 @@ def test_rows_that_were_done_again_are_those_of_a_new_submission(first: RunDir, 
 # --- a chain, simulated
 
 
-@dataclass
-class SeenInflow:
+class SeenInflow(Inflow):
     """What workers of one world see of another one that has been, as of their time."""
 
-    of: World
-    to: World
-    done: list[tuple[float, Spans]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        beats = sorted((time, name, beat.done) for name, seen in self.of.beaten.items() for time, beat in seen)
-        last, self.done = dict[str, Spans](), []
+    def __init__(self, of: World, to: World) -> None:
+        self.to = to
+        beats = sorted((time, name, beat.done) for name, seen in of.beaten.items() for time, beat in seen)
+        last, self.done = dict[str, Spans](), list[tuple[float, Spans]]()
         for time, name, rows in beats:
             last[name] = rows
             self.done.append((time, union(last.values())))
