@@ -86,5 +86,5 @@ def _run(arguments: Sequence[str]) -> int:
         if error.errno == errno.ENAMETOOLONG:  # nobody but the user makes up names
             printer.error(f"{str(error.filename)[:_SHOWN_CHARACTERS]}: {error.strerror}; give a shorter one")
             return BAD_INPUT
-        printer.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        printer.error(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
         return FAILED

@@ -101,7 +101,8 @@ class Resources:
     are no arrays. ``warning`` is how many seconds before its time limit a task is told to leave (None: an older version made
     it), ``grace`` in how many it is gone then, ``requeue`` whether it asks for another start; ``default_time``: the limit,
     seconds, that its partition gives where none is asked for. ``stall``: after how many seconds without a batch it ends.
-    ``max_file_size``, ``compression``, ``store`` and ``format`` are of the result.
+    ``max_file_size``, ``compression``, ``store`` and ``format`` are of the result. ``begins_at_once``: not after the run that
+    it overlaps with, since Slurm does not let it.
     """
 
     parallelism: int | None = None
@@ -125,6 +126,7 @@ class Resources:
     compression: str = ""
     store: str = ""
     format: str = ""
+    begins_at_once: bool = False
 
     @property
     def form(self) -> ResultForm:

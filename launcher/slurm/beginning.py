@@ -14,7 +14,7 @@ def beginning(run: RunDir, submission: Submission) -> str | None:
     Slurm may have forgotten the job of a task that has begun.
     """
     upstream = Upstream.of(Plan.read(run.plan))
-    if not (upstream and upstream.overlaps):
+    if not (upstream and upstream.overlaps) or submission.resources.begins_at_once:
         return None
     before = [known.submission for known in read_submissions(upstream.directory) if known.is_open]
     waiting = [one for one in before if one.executor == submission.executor and one.job_ids]

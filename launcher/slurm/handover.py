@@ -17,6 +17,7 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.submission import Submission
 from launcher.runs.submissions import read_submissions, update
 from launcher.slurm import sbatch, scheduler
+from launcher.slurm.beginning import beginning
 from launcher.slurm.followers import follow, hold_back, record
 from launcher.slurm.limits import SlurmLimits, limits_for
 from launcher.slurm.parsers import JobId
@@ -151,8 +152,10 @@ def _submit_tasks(run: RunDir, submission: Submission, most: int, follower: int)
 
 
 def _asking_for_less(run: RunDir, refused: Submission, refusal: InputError) -> Submission | None:
-    """The submission without what Slurm may have refused: an array, and nodes to avoid where there are no others."""
+    """The submission without what Slurm may have refused: an array, a dependency, nodes to avoid where there are no others."""
     resources = refused.resources
+    if beginning(run, refused):
+        return update(run, refused, resources=replace(resources, begins_at_once=True))
     if isinstance(refusal, sbatch.NoArrays) and not resources.single_jobs:
         most = resources.parallelism or refused.tasks  # nothing else would hold it then
         return update(run, refused, resources=replace(resources, single_jobs=True), tasks=min(refused.tasks, most))

@@ -19,7 +19,7 @@ from launcher.status.status import Status
 from launcher.status.views import View, follow
 from launcher.submit.attend import attend, how_to_go_on
 from launcher.submit.cancel import cancel_run
-from launcher.submit.downstream import start_waiting
+from launcher.submit.downstream import start_overlapping, start_waiting
 from launcher.submit.result import want
 from launcher.submit.submit import nothing_to_do, select_rows, submit
 
@@ -46,6 +46,8 @@ def run_to_end(
     with Interrupts() as interrupts:
         try:
             made = submit(run, config, selection, attached=True)
+            with streams.kept_clear():
+                start_overlapping(run)
             if not any(one.resources.attended for one in made):
                 status = reader.read() if once else follow(reader, view, live=True)
                 if config.notify and choose_executor(config.executor).stops_with_launcher:

@@ -147,8 +147,6 @@ def submit(
         refuse_early(run)
         _refuse_unreadable(run)
         awaited = unfinished(run, overlapping=True)
-    for before in awaited:
-        note(run, config, before, options)
     executor = choose_executor(config.executor)
     discard_planned(run)
     for number in selection.abandoned:
@@ -165,6 +163,8 @@ def submit(
     if is_after:
         hold(run, Plan.read(run.plan))  # before anything reads; that it waits is forgotten once it is started
     try:
+        for before in awaited:
+            note(run, config, before, options)
         started = executor.start(run, [made], attached=attached)
     except InputError:
         if not Submission.read(run.submission(made.number)).job_ids:  # refused as a whole: there is nothing to follow

@@ -10,8 +10,8 @@ from jobs.storage.rundir import RunDir
 from launcher.runs.downstream import how_it_waits
 from launcher.status.reader import StatusReader
 from tests.sites.test_login import INSIDE, stand_in
-from tests.support.chains import run_in, write_run
-from tests.support.launcher_runs import document
+from tests.support.chains import run_in, write_rows, write_run
+from tests.support.launcher_runs import document, launcher, newest
 from tests.support.slurm_fixtures import BringUp
 from tests.support.slurm_runs import SlurmRun
 
@@ -74,3 +74,18 @@ def test_where_nodes_may_not_submit_it_is_told_and_left_to_a_person(
     assert second.submission_numbers() == []
     assert toy.launcher("submit", "second").returncode == 0
     toy.wait(lambda: is_complete(second))
+
+
+@pytest.mark.thorough
+def test_where_slurm_takes_no_dependency_a_run_that_overlaps_begins_at_once(site: BringUp, tmp_path: Path) -> None:
+    site("no-dependencies")
+    slurm = {"mem": "600M", "tasks": 1, "finalize": "none"}
+    write_run(tmp_path, "first", write_rows(tmp_path), executor="slurm", slurm={**slurm, "hold": True})
+    before = {"run": "first", "outputs": ["label"], "failed": "keep", "overlap": True}
+    write_run(tmp_path, "second", before, executor="slurm", slurm=slurm)
+    done = launcher(tmp_path, "submit", "first.yaml", "second.yaml")
+    assert done.returncode == 0, done.stderr
+    second = newest(run_in(tmp_path, "second"))
+    assert (len(second.job_ids), second.resources.begins_at_once) == (1, True)
+    for name in ("second", "first"):
+        assert launcher(tmp_path, "cancel", name).returncode == 0

@@ -17,6 +17,8 @@ from jobs.storage.upstreams import Upstream
 _SHARE = 0.05
 # Seconds without a beat from any of its attempts after which nothing more is expected of it: it waits for nodes, or is dead.
 PATIENCE = 300.0
+# The same where all its submissions have ended: of one that was cancelled array tasks may be about to say what they have done.
+_AFTER_END = 30.0
 
 
 class Inflow:
@@ -33,7 +35,7 @@ class Inflow:
         self._patience = patience
         self._due = self._seen_at = clock()
         self._beats: Mapping[str, int] = {}
-        self._is_over = False
+        self._has_ended = self._are_over = False
         self._done: dict[int, Spans] = {}
         self._there = Spans()
 
@@ -57,12 +59,13 @@ class Inflow:
             raise RunError(problem)
         plan = Plan.read(self._run.plan)
         part = next(part for part in plan.results if part.name == self._upstream.manifest)
-        self._is_over = self._upstream.has_ended  # before its beats are read: the last ones come before its end
+        self._has_ended = self._upstream.has_ended  # before its beats are read: the last ones come before its end
         attempts = self._attempts.read()
         self._learn(_by_submission(part, attempts))
         beats = {attempt.name: attempt.beat.number for attempt in attempts}
         if beats != self._beats:
             self._beats, self._seen_at = beats, self._clock()
+        self._are_over = all(attempt.is_over for attempt in attempts)
         self._due = self._clock() + max(self._look, (time.monotonic() - began) / _SHARE)
 
     def _learn(self, done: Mapping[int, Spans]) -> None:
@@ -78,7 +81,8 @@ class Inflow:
     def wait(self) -> float | None:
         """Seconds until the next look; None where nothing more is to be expected before somebody goes on with the other run."""
         now = self._clock()
-        if self._is_over or now - self._seen_at > self._patience:
+        silence = now - self._seen_at
+        if silence > (_AFTER_END if self._has_ended else self._patience) or (self._has_ended and self._are_over):
             return None
         return max(self._due - now, 0.0)
 

@@ -17,49 +17,22 @@ from launcher import results
 from launcher.runs.downstream import how_it_waits
 from launcher.status.reader import StatusReader
 from launcher.status.status import Status
+from tests.example_jobs.gated_jobs import OPEN
 from tests.support.chains import run_in, write_rows, write_run
 from tests.support.instant_executor import command
-from tests.support.launcher_runs import wait_until
+from tests.support.launcher_runs import start, wait_until
 
 ROWS = 64
-OPEN = 24
-"""So many rows of the first run are done at once, the others once there is a file ``go``."""
-
-JOBS = f"""
-import time
-from pathlib import Path
-import numpy as np
-from jobs import Job
-
-class Gated(Job):
-    def load(self, sample):
-        x = int(sample["x"])
-        if x in map(int, Path("bad").read_text().split()):
-            raise ValueError("bad")
-        while x >= {OPEN} and not Path("go").exists():
-            time.sleep(0.01)
-        return x
-    def process(self, batch):
-        return {{"y": 2 * np.asarray(batch)}}
-
-class Take(Job):
-    def load(self, sample):
-        assert int(sample["x"]) * 2 == sample["y"]
-        return sample["y"]
-    def process(self, batch):
-        return {{"z": np.asarray(batch) + 1}}
-"""
+GATED, TAKE = (f"tests.example_jobs.gated_jobs:{name}" for name in ("Gated", "Take"))
 
 
 @pytest.fixture(autouse=True)
 def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "gated.py").write_text(JOBS)
-    (tmp_path / "bad").write_text("")
-    write_run(tmp_path, "first", write_rows(tmp_path, ROWS), "gated:Gated")
-    write_run(tmp_path, "second", taken("first"), "gated:Take")
+    write_run(tmp_path, "first", write_rows(tmp_path, ROWS), GATED)
+    write_run(tmp_path, "second", taken("first"), TAKE)
     yield
-    (tmp_path / "go").touch()
+    go()
     for name in ("second", "first"):
         command("cancel", name)
 
@@ -103,8 +76,8 @@ def times_done(name: str) -> np.ndarray:
     """How many attempts of a run have done each row."""
     found = np.zeros(ROWS, int)
     for attempt in Attempts(run_in(Path.cwd(), name)).read():
-        for start, stop in attempt.beat.done:
-            found[start:stop] += 1
+        for first, stop in attempt.beat.done:
+            found[first:stop] += 1
     return found
 
 
@@ -125,7 +98,8 @@ def test_it_takes_what_is_done_while_the_other_goes_on() -> None:
     assert_right()
     assert times_done("second").max() == 1
     assert len(status("second").submissions) == 1
-    assert how_it_waits(run_in(Path.cwd(), "second"), Plan.read(run_in(Path.cwd(), "second").plan)) is None
+    run = run_in(Path.cwd(), "second")
+    wait_until(lambda: how_it_waits(run, Plan.read(run.plan)) is None)
 
 
 def test_one_that_waits_begins_with_the_other(tmp_path: Path) -> None:
@@ -160,7 +134,7 @@ def test_it_does_not_wait_for_one_that_was_cancelled_and_goes_on_when_that_does(
 
 def test_what_its_end_finds_undone_costs_no_attempt(tmp_path: Path) -> None:
     """The other run was completed by others after its array tasks had left."""
-    write_run(tmp_path, "second", taken("first"), "gated:Take", retry={"attempts": 1})
+    write_run(tmp_path, "second", taken("first"), TAKE, retry={"attempts": 1})
     done("submit", "first.yaml", "second.yaml")
     wait_until(lambda: status("second").ok == OPEN)
     done("cancel", "first")
@@ -234,7 +208,7 @@ def test_one_that_is_planned_anew_is_another() -> None:
 
 
 def test_which_samples_fail_cannot_be_left_out_before_it_is_known(tmp_path: Path) -> None:
-    write_run(tmp_path, "second", {"run": "first", "overlap": True}, "gated:Take")
+    write_run(tmp_path, "second", {"run": "first", "overlap": True}, TAKE)
     done("plan", "first.yaml")
     code, said = command("plan", "second.yaml")
     assert code == 2
@@ -243,18 +217,18 @@ def test_which_samples_fail_cannot_be_left_out_before_it_is_known(tmp_path: Path
 
 def test_a_plan_that_says_false_is_that_of_one_that_says_nothing(tmp_path: Path) -> None:
     done("plan", "first.yaml")
-    write_run(tmp_path, "second", {**taken("first"), "overlap": False}, "gated:Take")
+    write_run(tmp_path, "second", {**taken("first"), "overlap": False}, TAKE)
     done("plan", "second.yaml")
     run = run_in(tmp_path, "second")
     before = Plan.read(run.plan)
     assert "overlaps" not in before.manifest["upstream"]  # older versions read it
-    write_run(tmp_path, "second", {"run": "first", "outputs": ["y"], "failed": "keep"}, "gated:Take")
+    write_run(tmp_path, "second", {"run": "first", "outputs": ["y"], "failed": "keep"}, TAKE)
     done("plan", "second.yaml")
     assert Plan.read(run.plan) == before
 
 
 def test_an_output_that_it_does_not_have_is_told_once_it_has_some(tmp_path: Path) -> None:
-    write_run(tmp_path, "second", taken("first", "why"), "gated:Take")
+    write_run(tmp_path, "second", taken("first", "why"), TAKE)
     done("submit", "first.yaml", "second.yaml")
     wait_until(lambda: bool(status("second").groups) or state("second") is not RunState.RUNNING)
     finished("second")
@@ -290,3 +264,17 @@ def test_the_document_says_what_it_waits_for() -> None:
     found = json.loads(done("status", "second", "--json"))
     assert (found["state"], found["waits"]) == ("running", {"problem": None})
     assert RunDir(Path(found["blocked_by"])).name == "first"
+
+
+@pytest.mark.thorough
+def test_one_that_waits_begins_with_the_other_in_the_foreground_too(tmp_path: Path) -> None:
+    done("plan", "first.yaml")
+    done("submit", "second.yaml")
+    with start(tmp_path, "run", "first.yaml") as process:
+        wait_until(lambda: status("second").ok == OPEN)
+        assert state("first") is RunState.RUNNING
+        go()
+        said, _ = process.communicate()
+    assert process.returncode == 0, said
+    finished("second")
+    assert_right()
