@@ -57,9 +57,7 @@ class _Found:
         run = upstream.directory
         plan, attempts = Plan.read(run.plan), attempts or Attempts(run)
         sources = sources_of(attempts.read())
-        layout = recall(
-            run
-        )  # after them: of a run that goes on it comes to be before anything is done that has outputs
+        layout = recall(run)  # after them: of a run that goes on it comes to be before anything is done with outputs
         part = next(part for part in plan.results if part.name == upstream.manifest)
         there = {output.name for output in layout.outputs} if layout else {*upstream.outputs}
         if lacking := [name for name in upstream.outputs if name not in there]:

@@ -3,10 +3,12 @@
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from jobs.kinds import EndReason
+from jobs.node.supervisor import inflow
 from jobs.node.supervisor.claimer import Claimer
 from jobs.node.supervisor.inflow import Inflow
 from jobs.storage.claims import Claim, ClaimFolder
@@ -28,6 +30,12 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture(autouse=True)
+def looks_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However loaded the machine is, the next look comes when it is due."""
+    monkeypatch.setattr(inflow, "time", SimpleNamespace(monotonic=lambda: 0.0))
 
 
 @pytest.fixture

@@ -40,6 +40,12 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(autouse=True)
+def looks_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However loaded the machine is, the next look comes when it is due."""
+    monkeypatch.setattr(inflow, "time", SimpleNamespace(monotonic=lambda: 0.0))
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
