@@ -117,7 +117,7 @@ def test_what_one_that_is_over_has_left_is_taken_over(first: RunDir, second: Run
 
 def test_it_leaves_when_nothing_more_is_to_come(first: RunDir, second: RunDir, clock: Clock) -> None:
     mine = claimer(second, clock)
-    do(first, "0-7")
+    do(first, "0-7").end()
     assert mine.next(0.0, 1.0) == Claim(0, 1, ME, 0, 8)
     with AttemptWriter(second, name=ME) as own:
         own.commit_all(Spans([(0, 8)]))
