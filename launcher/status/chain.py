@@ -1,12 +1,13 @@
 """Chain: the runs that a run comes after, in order, each with how it stands, and what that means for the run."""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from jobs.kinds import RunState
+from jobs.storage.attempts import Ownership
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.upstreams import Upstream, ways_on
@@ -76,8 +77,10 @@ class Chain:
     redoes_some: bool = False
 
     @classmethod
-    def read(cls, run: RunDir, plan: Plan, read: Callable[[RunDir], "Status | None"]) -> Self:
-        """``read`` gives the status of another run, None where there is none."""
+    def read(
+        cls, run: RunDir, plan: Plan, owners: Sequence[Ownership], read: Callable[[RunDir], "Status | None"]
+    ) -> Self:
+        """``owners``: who counts for which rows of the run. ``read`` gives the status of another run, None if there is none."""
         if not plan.after:
             return cls()
         upstream = Upstream.of(plan)
@@ -87,10 +90,15 @@ class Chain:
         found: dict[Path, Link] = {}
         for link in own:
             found |= {one.run.path: one for one in (*(link.status.chain.links if link.status else ()), link)}
-        outdated = upstream.change(run) if upstream else None
-        advice = ways_on(run, reference(run), plan, upstream) if upstream and outdated else None
-        redoes_some = bool(upstream and outdated and upstream.stale(run) and not upstream.is_another)
-        return cls(tuple(found.values()), own, how_it_waits(run, plan), outdated, advice, redoes_some)
+        chain = cls(tuple(found.values()), own, how_it_waits(run, plan))
+        if upstream is None:
+            return chain
+        link = found.get(upstream.directory.path)
+        stale = upstream.stale(run, owners, link.status.shards.owners if link and link.status else None)
+        if (outdated := upstream.change(run, stale=stale)) is None:
+            return chain
+        advice = ways_on(reference(run), plan, upstream, stale)
+        return replace(chain, outdated=outdated, ways_on=advice, redoes_some=bool(stale) and not upstream.is_another)
 
     @property
     def blocking(self) -> Link | None:

@@ -60,7 +60,7 @@ class StatusReader:
         is_done = shards.count(ShardState.DONE) == len(shards)
         missing_results = [one for one in results if not (is_done and is_gathered(self.plan, one, shards))]
         in_place = bool(missing_results) and is_done and _is_kept_in_place(newest)
-        chain = Chain.read(self.run, self.plan, self._read_other)
+        chain = Chain.read(self.run, self.plan, shards.owners, self._read_other)
         is_complete = (in_place or not missing_results) and not chain.outdated
         rate = rate_of(shards, newest) if newest else None
         missing = self.plan.rows - shards.closed.count

@@ -9,12 +9,13 @@ import pytest
 from jobs.errors import InputError
 from jobs.kinds import EndReason, FailureKind, RunState
 from jobs.node.supervisor.attempt_start import new_name
-from jobs.storage.attempts import Attempts
+from jobs.storage.attempts import Attempts, owners
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.seals import by_submission
 from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Resources, Submission
-from jobs.storage.upstreams import Upstream, rows_done
+from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config, load_config
 from launcher.config.settings import RetrySettings
 from launcher.executors import EXECUTORS, Registered
@@ -63,8 +64,7 @@ def work(run: RunDir, number: int, until: int | None = None) -> None:
     plan, submission = Plan.read(run.plan), Submission.read(run.submission(number))
     upstream, rows, taken = Upstream.of(plan), submission.work(plan.table), {}
     if upstream and upstream.overlaps:
-        first = Plan.read(upstream.directory.plan)
-        done = rows_done(first.results[0], Attempts(upstream.directory).read())
+        done = by_submission(Plan.read(upstream.directory.plan).results[0], owners(Attempts(upstream.directory).read()))
         rows = rows & union(done.values())
         taken = {number: some & rows for number, some in done.items()}
     writer = AttemptWriter(run, number, name=new_name(number, 0))
