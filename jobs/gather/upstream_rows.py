@@ -116,8 +116,8 @@ class UpstreamRows:
     def _stretches(self, batch: pa.RecordBatch) -> Iterator[tuple[int, np.ndarray, StoredRows]]:
         """Rows near to each other, with the first of them, and where they lie; those of a probe are all over the run."""
         rows = np.asarray(batch.column(ROW))
-        steps = np.diff(rows)
-        cuts = np.flatnonzero((steps < 1) | (steps > _GAP)) + 1
+        steps, gap = np.diff(rows), 1 if self._upstream.overlaps else _GAP  # between them some may not be there yet
+        cuts = np.flatnonzero((steps < 1) | (steps > gap)) + 1
         for near in np.split(rows, cuts):
             first, stop = int(near[0]), int(near[-1]) + 1
             with _as_os_error():

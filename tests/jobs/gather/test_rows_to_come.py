@@ -155,3 +155,9 @@ def test_of_rows_that_follow_only_those_that_are_there_are_looked_up(run: RunDir
     rows = UpstreamRows(upstream_of(run))
     assert labels(rows, 0, 4) == [0, 1, 2, 3]
     assert labels(rows, 8, 12) == [8, 9, 10, 11]
+
+
+def test_rows_between_those_that_are_asked_for_need_not_be_there(run: RunDir) -> None:
+    do(run, "0-3,8-11")
+    rows = UpstreamRows(upstream_of(run))
+    assert list(map(int, rows.values(batch([1, 3, 8, 10]))["label"])) == [1, 3, 8, 10]
