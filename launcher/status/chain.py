@@ -93,8 +93,8 @@ class Chain:
         chain = cls(tuple(found.values()), own, how_it_waits(run, plan))
         if upstream is None:
             return chain
-        link = found.get(upstream.directory.path)
-        stale = upstream.stale(run, owners, link.status.shards.owners if link and link.status else None)
+        seen = found.get(upstream.directory.path)
+        stale = upstream.stale(run, owners, seen.status.shards.owners if seen and seen.status else None)
         if (outdated := upstream.change(run, stale=stale)) is None:
             return chain
         advice = ways_on(reference(run), plan, upstream, stale)
