@@ -24,7 +24,8 @@ from launcher.config.settings import node_settings, result_settings
 from launcher.executors import Executor, choose_executor
 from launcher.plan.work import with_work
 from launcher.runs.cleaned import refuse_cleaned
-from launcher.runs.downstream import begin, hold
+from launcher.runs.downstream import begin, hold, how_it_waits
+from launcher.runs.downstream import forget as wait_no_more
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
 from launcher.runs.shard_states import ShardReader, Shards
@@ -142,11 +143,11 @@ def submit(
     """
     if not selection.rows:
         raise RunError(nothing_to_do(run, selection))
-    is_after, awaited = bool(config.after or config.data.of_run), []
+    is_after, waited, awaited = bool(config.after or config.data.of_run), False, []
     if is_after:
         refuse_early(run)
         _refuse_unreadable(run)
-        awaited = unfinished(run, overlapping=True)
+        waited, awaited = how_it_waits(run, Plan.read(run.plan)) is not None, unfinished(run, overlapping=True)
     executor = choose_executor(config.executor)
     discard_planned(run)
     for number in selection.abandoned:
@@ -169,6 +170,8 @@ def submit(
     except InputError:
         if not Submission.read(run.submission(made.number)).job_ids:  # refused as a whole: there is nothing to follow
             withdraw(run, made.number)
+            if not waited:  # nor is it to be tried again by others
+                wait_no_more(run, Plan.read(run.plan))
         raise
     if is_after and not awaited:
         begin(run, Plan.read(run.plan))

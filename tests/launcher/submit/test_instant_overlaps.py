@@ -285,6 +285,32 @@ def test_where_no_note_can_be_left_nothing_is_begun(monkeypatch: pytest.MonkeyPa
     assert states("second") == ["planned"]
 
 
+def refuse(self: GatedExecutor, run: RunDir, submissions: Sequence[Submission], *, attached: bool) -> None:
+    raise InputError("no such partition")
+
+
+def test_what_is_refused_is_not_tried_again_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    done("submit", "first.yaml")
+    monkeypatch.setattr(GatedExecutor, "start", refuse)
+    code, said = command("submit", "second.yaml")
+    assert (code, "no such partition" in said) == (2, True)
+    assert not waits("second")
+    assert run_of("second").submission_numbers() == []
+
+
+def test_unless_it_waited_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    done("plan", "first.yaml")
+    done("submit", "second.yaml")
+    done("submit", "first.yaml")
+    done("cancel", "second")
+    done("submit", "second")
+    monkeypatch.setattr(GatedExecutor, "start", refuse)
+    start_overlapping(run_of("first"))
+    known = read_note(note_path(run_of("first"), run_of("second")))
+    assert known
+    assert known.problem == "no such partition"
+
+
 def test_a_note_is_written_over_by_a_later_one() -> None:
     done("submit", "first.yaml", "second.yaml")
     run, config = run_of("second"), load_config(Path("second.yaml"), ["node.batch_size=2"])
