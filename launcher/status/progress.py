@@ -89,11 +89,11 @@ def status_lines(status: Status, shards: Sequence[ShardRow] | None = None, *, wi
 
 def _step(status: Status) -> str:
     """The command that goes on with a run, or with the one that it waits for."""
-    name, blocking = reference(status.run), status.chain.blocking
-    if status.chain.goes_on:
+    name, barrier = reference(status.run), status.chain.barrier
+    if status.chain.goes_on and (barrier or status.state is not RunState.FAILED):
         return f"status {name} --watch"
-    if blocking and status.state is not RunState.RUNNING:
-        return _step(blocking.status) if blocking.status else f"plan ITS-CONFIG (of {reference(blocking.run)})"
+    if barrier and status.state is not RunState.RUNNING:
+        return _step(barrier.status) if barrier.status else f"plan ITS-CONFIG (of {reference(barrier.run)})"
     match status.state:
         case _ if status.finalizer and status.finalizer.is_nobody:
             return f"run {name}"
