@@ -21,6 +21,7 @@ from jobs.gather.committed import Committed
 from jobs.gather.sources import Source, read_sources
 from jobs.gather.stored_rows import StoredRows
 from jobs.gather.survey import Survey, Surveyed
+from jobs.kinds import SampleFailureKind
 from jobs.storage.layouts import recall
 from jobs.storage.plans import Plan
 from jobs.storage.ragged_rows import row_bounds, row_values
@@ -110,9 +111,12 @@ class UpstreamRows:
         if not self._upstream.keeps_failed:
             return {}
         why = [self._failed.get(row) for _, rows, _ in self._stretches(batch) for row in rows.tolist()]
-        return {
-            at: FailedUpstreamError(f"failed in {self._upstream.name}: {text}") for at, text in enumerate(why) if text
-        }
+        return {at: FailedUpstreamError(self._told(text)) for at, text in enumerate(why) if text}
+
+    def _told(self, why: str) -> str:
+        """Why a sample failed there; of one that had failed before, where it did first."""
+        before = f"{SampleFailureKind.LOAD}: {FailedUpstreamError.__name__}: "
+        return why.removeprefix(before) if why.startswith(before) else f"failed in {self._upstream.name}: {why}"
 
     def _stretches(self, batch: pa.RecordBatch) -> Iterator[tuple[int, np.ndarray, StoredRows]]:
         """Rows near to each other, with the first of them, and where they lie; those of a probe are all over the run."""
