@@ -142,7 +142,7 @@ class _Found:
 
         plan = self.planned.plan
         upstream = Upstream.of(plan)
-        outputs = {name: f"in run {upstream.name}" for name in upstream.outputs} if upstream else {}
+        outputs = dict.fromkeys(upstream.outputs, f"in run {upstream.name}") if upstream else {}
         return {**Samples(plan.manifest_file(self.planned.run)).columns, **outputs}
 
     @cached_property
