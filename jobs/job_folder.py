@@ -6,7 +6,9 @@ for behind ours.
 
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import chdir, contextmanager
@@ -14,6 +16,7 @@ from importlib.util import find_spec
 from types import ModuleType
 
 import jobs
+from jobs.monkey_patches import refusing_patches
 
 _PACKAGES = {"site-packages", "dist-packages"}
 _NOT_THEIRS = (f"{os.path.dirname(os.__file__)}/", f"{os.path.dirname(os.path.dirname(__file__))}/jobs/")
@@ -35,19 +38,44 @@ def put_on_path(folders: Iterable[str]) -> None:
 
 @contextmanager
 def working(folder: str = os.curdir) -> Iterator[None]:
-    """For users' code, in a folder; working directory and umask are then as they were: both decide of our own files."""
+    """For users' code, in a folder; working directory and umask are then as they were: both decide of our own files.
+
+    So is the timer: what is left running of it would end this process, which need not be an array task, without a word.
+    """
     umask = os.umask(0o077)  # it can only be read by setting it
     os.umask(umask)
     try:
-        with chdir(folder):
+        with chdir(folder), without_timer():
             yield
     finally:
         os.umask(umask)
 
 
+@contextmanager
+def without_timer() -> Iterator[None]:
+    """Stops what timer is set inside. One that runs out there raises TimeoutError, if there is no handler for it."""
+    if any(signal.getitimer(signal.ITIMER_REAL)):  # of who calls this
+        yield
+        return
+    is_main = threading.current_thread() is threading.main_thread()
+    is_ours = is_main and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    if is_ours:
+        signal.signal(signal.SIGALRM, _run_out)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if is_ours and signal.getsignal(signal.SIGALRM) is _run_out:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def _run_out(number: int, frame: object) -> None:
+    raise TimeoutError("its timer ran out (signal.alarm)")
+
+
 def import_module(name: str) -> ModuleType:
     """The user's module."""
-    with working():
+    with working(), refusing_patches():
         return importlib.import_module(name)
 
 

@@ -6,6 +6,7 @@
 import fcntl
 import os
 import shutil
+import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from pathlib import Path
 import xxhash
 
 from jobs.references.stores import copy_to, describe, is_url, local_path, read_all
-from jobs.storage.locks import has_name
+from jobs.storage.locks import has_name, knows_flock
 
 __all__ = ["Stage", "is_url", "read_all"]
 
@@ -30,12 +31,15 @@ class Stage:
 
     The folder is best one of the task, ``context.scratch / "stage"``, and goes with it. Before there are more than
     ``most_bytes`` (default: half of what is free on that disk), what was not asked for lately is removed; but not the copy
-    that a worker was given last, nor what it has had before that, up to 64 and a 32nd of ``most_bytes``.
+    that a worker was given last, nor what it has had before that, up to 64 and a 32nd of ``most_bytes``. Where the file system
+    knows no locks (flock), each worker has copies of its own, in a folder below, and removes what is its own.
     """
 
     def __init__(self, folder: Path, most_bytes: int | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._has_locks = knows_flock(folder)
+        self._own = folder if self._has_locks else Path(tempfile.mkdtemp(prefix="own-", dir=folder))
         self._most_bytes = shutil.disk_usage(folder).free // 2 if most_bytes is None else most_bytes
         self._kept: OrderedDict[Path, int] = OrderedDict()
 
@@ -43,7 +47,7 @@ class Stage:
         """The object as a file, which nobody may change; of a path or a file:// URL, that path. Raises OSError."""
         if not is_url(url):
             return Path(local_path(url))
-        path = self._folder / f"{xxhash.xxh3_64_hexdigest(url.encode())}-{url.rpartition('/')[2][-_TOLD:]}"
+        path = self._own / f"{xxhash.xxh3_64_hexdigest(url.encode())}-{url.rpartition('/')[2][-_TOLD:]}"
         while not self._holds(path):
             self._fetch(url, path)
         self._kept.move_to_end(path)
@@ -59,7 +63,8 @@ class Stage:
             os.close(self._kept.pop(path))  # somebody tidies up here who heeds no lock
         with suppress(FileNotFoundError):
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            if self._has_locks:
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
             if has_name(descriptor, path):  # it was not removed in between
                 self._kept[path] = descriptor
                 return True
@@ -77,7 +82,7 @@ class Stage:
     def _fetch(self, url: str, path: Path) -> None:
         """Makes a copy, whole or not at all; of several workers that want it one does, and the others wait for that one."""
         part = path.with_name(f".{path.name}{_PART}")
-        with _locked(path.with_name(f".{path.name}{_LOCK}"), fcntl.LOCK_EX):  # it ends with its process
+        with self._locked(path.with_name(f".{path.name}{_LOCK}"), fcntl.LOCK_EX):  # it ends with its process
             if path.exists():
                 return
             try:
@@ -93,38 +98,46 @@ class Stage:
 
     def _make_room(self, size: int) -> None:
         found = []
-        for path in self._folder.iterdir():
-            with suppress(FileNotFoundError):
-                found.append((path.stat().st_mtime, path.stat().st_size, path))
+        for place, _, names in os.walk(self._folder):
+            for path in (Path(place, name) for name in names):
+                with suppress(FileNotFoundError):
+                    found.append((path.stat().st_mtime, path.stat().st_size, path))
         total = size + sum(one for _, one, _ in found)
         for _, one, path in sorted(found):
             if total <= self._most_bytes:
                 return
-            if path.suffix != _LOCK:
+            if path.suffix != _LOCK and path.parent == self._own:
                 total -= one * self._removed(path)
 
     def _removed(self, path: Path) -> bool:
         """Removes a copy that nobody holds, or one on its way whose writer was killed."""
+        if path in self._kept:
+            return False
         lock = path.with_suffix(_LOCK) if path.suffix == _PART and path.name.startswith(".") else path
         try:
-            with _locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            with self._locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 path.unlink()
                 return True
         except (BlockingIOError, FileNotFoundError):
             return False
 
+    @contextmanager
+    def _locked(self, path: Path, how: int) -> Iterator[None]:
+        if not self._has_locks:  # then nobody else is in its folder
+            yield
+            return
+        # To be written, though nobody does: on NFS a lock for one alone needs that.
+        descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if path.suffix == _LOCK else 0) | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, how)
+            yield
+        finally:
+            os.close(descriptor)
+
     def close(self) -> None:
         """Lets go of all copies: others may remove them."""
         while self._kept:
             os.close(self._kept.popitem()[1])
-
-
-@contextmanager
-def _locked(path: Path, how: int) -> Iterator[None]:
-    # To be written, though nobody does: on NFS a lock for one alone needs that.
-    descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if path.suffix == _LOCK else 0) | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, how)
-        yield
-    finally:
-        os.close(descriptor)
+        if not self._has_locks:
+            for path in self._own.iterdir():
+                path.unlink(missing_ok=True)

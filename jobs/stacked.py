@@ -25,15 +25,24 @@ def is_masked(array: object) -> "TypeGuard[np.ma.MaskedArray]":
 def stack_arrays(arrays: Sequence[Any]) -> np.ndarray:
     """np.stack, which would forget what is masked.
 
-    ValueError where it would round whole numbers, make text of numbers, or another date of one that is far from now.
+    ValueError where it would round whole numbers, make text of numbers, or another date of one that is far from now; so for
+    each field of a structured dtype.
     """
     stacked: np.ndarray = np.ma.stack(arrays) if any(map(is_masked, arrays)) else np.stack(arrays)
+    _check(arrays, stacked)
+    return stacked
+
+
+def _check(arrays: Sequence[Any], stacked: np.ndarray) -> None:
+    if stacked.dtype.names:
+        for name in stacked.dtype.names:
+            _check([array[name] for array in arrays], stacked[name])
+        return
     kinds = {array.dtype.kind for array in arrays}
     if len(kinds) > 1 and not stacked.dtype.hasobject:
         _check_kept(arrays, kinds, stacked.dtype)
     if stacked.dtype.kind in "mM":
         _check_times(arrays, stacked)
-    return stacked
 
 
 def _check_kept(arrays: Sequence[Any], kinds: set[str], dtype: np.dtype) -> None:

@@ -23,6 +23,7 @@ HALLS = {
         "jobs.extras",
         "jobs.kinds",
         "jobs.late_annotations",
+        "jobs.monkey_patches",
         "jobs.nearest",
         "jobs.pickles",
         "jobs.plural",

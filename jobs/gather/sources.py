@@ -1,5 +1,6 @@
 """Sources: the attempts of a run as gather and verify read them, all as they stood when first looked at."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from jobs.gather.commit_stream import CommitIndex, CommitStream
@@ -76,8 +77,12 @@ class Source:
 
 
 def read_sources(run: RunDir) -> list[Source]:
+    """Those of now."""
+    return sources_of(Attempts(run).read())
+
+
+def sources_of(attempts: Sequence[Attempt]) -> list[Source]:
     """Those that count first come first."""
-    attempts = Attempts(run).read()
     owned = {one.attempt.name: one.rows for one in owners(attempts)}
     ranked = enumerate(by_precedence(attempts))
     return [Source(attempt, rank, owned.get(attempt.name, Spans())) for rank, attempt in ranked]

@@ -59,7 +59,7 @@ class Survey:
             survey.id_bytes = IdBytes(plan.manifest_file(run), plan.id_column, part).up_to(part.rows)
         for source, rows_of_it in committed.owners:
             code = source.attempt.start.code if source.attempt.start else ""
-            own = Spans((start - part.start, stop - part.start) for start, stop in rows_of_it)
+            own = part.own(rows_of_it)
             survey.code[code] = survey.code.get(code, Spans()) | own
             for name, version in source.attempt.start.versions.items() if source.attempt.start else ():
                 survey.versions.setdefault(name, set()).add(version)

@@ -5,12 +5,11 @@ at a time, and finds the next ones when they are asked for: a worker of a task n
 """
 
 import errno
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -18,15 +17,15 @@ import pyarrow as pa
 from jobs.errors import DamageError, LauncherError, RunError
 from jobs.gather.budgets import Budgets
 from jobs.gather.committed import Committed
-from jobs.gather.sources import Source, read_sources
+from jobs.gather.sources import Source, sources_of
 from jobs.gather.stored_rows import StoredRows
 from jobs.gather.survey import Survey, Surveyed
 from jobs.kinds import SampleFailureKind
+from jobs.storage.attempts import Attempts
 from jobs.storage.layouts import recall
 from jobs.storage.plans import Plan
 from jobs.storage.ragged_rows import row_bounds, row_values
 from jobs.storage.records import Part
-from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Range, Spans, union
 from jobs.storage.upstreams import ROW, Upstream
 
@@ -46,19 +45,36 @@ class _Found:
 
     plan: Plan
     part: Part
+    attempts: Attempts
     sources: Sequence[Source]
     budgets: Budgets
     survey: Survey
-    submissions: int
+
+    @classmethod
+    def look(cls, upstream: Upstream, attempts: Attempts | None = None) -> Self:
+        """``attempts``: as they were looked at before, which takes less."""
+        if problem := upstream.objection():
+            raise RunError(problem)
+        run = upstream.directory
+        plan, attempts = Plan.read(run.plan), attempts or Attempts(run)
+        sources = sources_of(attempts.read())
+        layout = recall(
+            run
+        )  # after them: of a run that goes on it comes to be before anything is done that has outputs
+        part = next(part for part in plan.results if part.name == upstream.manifest)
+        there = {output.name for output in layout.outputs} if layout else {*upstream.outputs}
+        if lacking := [name for name in upstream.outputs if name not in there]:
+            raise RunError(f"run {upstream.name} has no output {lacking[0]!r} (data.manifest.outputs)")
+        survey = Survey(part.rows, outputs=layout.outputs if layout else ())
+        return cls(plan, part, attempts, sources, Budgets(run, plan), survey)
 
     @cached_property
     def closed(self) -> Spans:
-        """The rows of the run that were done then."""
-        return union(source.attempt.beat.done for source in self.sources)
+        """The rows of the part that were done then, counted from its first."""
+        return self.part.own(union(source.attempt.beat.done for source in self.sources))
 
-    def has(self, rows: Range) -> bool:
-        """Whether these of the part were."""
-        start, stop = rows[0] + self.part.start, rows[1] + self.part.start
+    def has(self, start: int, stop: int) -> bool:
+        """Whether rows ``[start, stop)`` of the part were."""
         return self.closed.within(start, stop).count == stop - start
 
 
@@ -68,22 +84,7 @@ def find(upstream: Upstream) -> _Found:
 
     Raises RunError where it is not what it was when the plan was made.
     """
-    if problem := upstream.objection():
-        raise RunError(problem)
-    run = upstream.directory
-    submissions = _stamp(run)  # before the attempts are read: one of a later submission may do rows again
-    plan, layout = Plan.read(run.plan), recall(run)
-    part = next(part for part in plan.results if part.name == upstream.manifest)
-    lacking = [name for name in upstream.outputs if layout and name not in {output.name for output in layout.outputs}]
-    if lacking:  # of a run that goes on outputs are known once it has some
-        raise RunError(f"run {upstream.name} has no output {lacking[0]!r} (data.manifest.outputs)")
-    survey = Survey(part.rows, outputs=layout.outputs if layout else ())
-    return _Found(plan, part, read_sources(run), Budgets(run, plan), survey, submissions)
-
-
-def _stamp(run: RunDir) -> int:
-    """Another number once the run has another submission."""
-    return os.stat(run.submissions).st_mtime_ns
+    return _Found.look(upstream)
 
 
 class UpstreamRows:
@@ -131,12 +132,11 @@ class UpstreamRows:
 
     def _stored(self, start: int, stop: int, batches: int) -> StoredRows:
         """What is known of where rows ``[start, stop)`` lie, and those of so many batches."""
-        is_old = self._upstream.overlaps and self._found.submissions != _stamp(self._run)
-        if is_old or self._known is None or not (self._known[0][0] <= start and stop <= self._known[0][1]):
+        if self._known is None or not (self._known[0][0] <= start and stop <= self._known[0][1]):
             if self._known:
                 self._known[1].close()
-            if is_old or (self._upstream.overlaps and not self._found.has((start, stop))):
-                self._look_again((start, stop))
+            if self._upstream.overlaps and not self._found.has(start, stop):
+                self._look_again(start, stop)
             around = self._around(start, stop, batches)
             stored = self._indexed(around)
             if not stored.has_all(around):
@@ -145,12 +145,11 @@ class UpstreamRows:
             self._known = around, stored
         return self._known[1]
 
-    def _look_again(self, rows: Range) -> None:
+    def _look_again(self, start: int, stop: int) -> None:
         """At a run that goes on, of which these rows are there by now."""
-        find.cache_clear()
-        self._found = find(self._upstream)
-        if not self._found.has(rows):
-            raise RunError(f"run {self._upstream.name} has not done rows {rows[0]}-{rows[1] - 1} yet")
+        self._found = _Found.look(self._upstream, self._found.attempts)
+        if not self._found.has(start, stop):
+            raise RunError(f"run {self._upstream.name} has not done rows {start}-{stop - 1} yet")
 
     def _indexed(self, rows: Range) -> StoredRows:
         found, first = self._found, self._found.part.start
@@ -163,7 +162,7 @@ class UpstreamRows:
         plan, first, rows = self._found.plan, self._found.part.start, self._found.part.rows
         end = min(max(stop, start + batches * plan.batch_size), rows)
         if self._upstream.overlaps:  # those that follow may not be done yet
-            end = max(stop, next((b - first for a, b in self._found.closed.within(start + first, end + first)), stop))
+            _, end = next(iter(self._found.closed.within(start, end)))
         return plan.table.batch_at(start + first)[0] - first, plan.table.batch_at(end - 1 + first)[1] - first
 
 

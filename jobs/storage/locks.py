@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import struct
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,18 @@ def is_locked(descriptor: int) -> bool | None:
             raise
         return None
     return bool(struct.unpack_from("h", found)[0] != fcntl.F_UNLCK)
+
+
+def knows_flock(folder: Path) -> bool:
+    """Whether the file system of this folder knows flock(2), whose locks may be shared."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            return False
+    return True
 
 
 def has_name(descriptor: int, path: Path) -> bool:

@@ -5,16 +5,18 @@ It is frozen: it holds all that decides the result's bytes.
 
 import dataclasses
 import itertools
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
 from jobs.errors import InputError, RunError
 from jobs.nearest import did_you_mean, nearest
 from jobs.storage import checked_json
-from jobs.storage.files import has_content, intact, write_bytes
+from jobs.storage.files import exists, has_content, intact, write_bytes
 from jobs.storage.growth import Growth
 from jobs.storage.records import JobSpec, Part
 from jobs.storage.rundir import RunDir
@@ -26,6 +28,7 @@ GROWN_FORMAT = 4
 """Of a plan that has grown: older versions would not know which of its samples are others now."""
 OLD_FORMATS = (1, 2)
 """Of runs whose shards have files of their own: storage/old_shards.py reads these."""
+_GIVEN = re.compile(r"/.*/given/((?:code|samples)-[0-9a-f]{12}\b.*)", re.DOTALL)
 _MAY_BE_EMPTY = ("parts", "files", "code", "kept", "grown", "after")
 
 
@@ -145,24 +148,32 @@ class Plan:
         write_bytes(path, self.encode())
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Raises InputError where there is no plan, RunError where it is damaged or was written by a newer version."""
+    def read(cls, path: Path, run: Path | None = None) -> Self:
+        """``run``: where that lies, if not where the plan does.
+
+        Raises InputError where there is no plan, RunError where it is damaged or was written by a newer version.
+        """
+        run = run or path.parent
         try:
-            plan = cls._read_intact(path)
+            plan = cls._read_intact(path, run)
         except FileNotFoundError:
             raise InputError(f"{path.parent}: no run directory (it has no {path.name}); see `launcher list`") from None
         # A plan that grows is made once, under a name of its own; plan.json is written a moment later, or was not.
         while has_content(larger := RunDir(path.parent).grown_plan(plan.generation + 1)):
-            plan = cls._read_intact(larger)
+            plan = cls._read_intact(larger, run)
         return plan
 
     @classmethod
-    def _read_intact(cls, path: Path) -> Self:
-        return intact(path, cls._from, "bring back a copy of it, or plan another run: what is done needs this plan")
+    def _read_intact(cls, path: Path, run: Path) -> Self:
+        return intact(
+            path,
+            partial(cls._from, run=run),
+            "bring back a copy of it, or plan another run: what is done needs this plan",
+        )
 
     @classmethod
-    def _from(cls, path: Path) -> Self:
-        data = checked_json.decode(path.read_bytes())
+    def _from(cls, path: Path, run: Path) -> Self:
+        data = _found_in(run, checked_json.decode(path.read_bytes()))
         if data["format"] not in (*OLD_FORMATS, FORMAT, GROWN_FORMAT):
             raise RunError(
                 f"{path} has format {data['format']}; this version reads up to {GROWN_FORMAT}: use the one that planned it"
@@ -189,6 +200,20 @@ def refuse_unknown(data: Mapping[str, Any], kind: type[Any], where: Path | str) 
         raise RunError(
             f"{where} has {', '.join(sorted(strange))}, which this version does not know: use the one that planned it"
         )
+
+
+def _found_in(run: Path, data: Any) -> Any:
+    """The data of a plan with what a script or notebook gave where it is now: the run may have been renamed, or be a copy.
+
+    Files of the same name are the same, so one that is where the plan says is left alone.
+    """
+    if isinstance(data, dict):
+        return {key: _found_in(run, value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_found_in(run, value) for value in data]
+    if isinstance(data, str) and (named := _GIVEN.fullmatch(data)) and not exists(Path(data)):
+        return os.path.abspath(RunDir(run).given / named[1])
+    return data
 
 
 def _pack(boundaries: Sequence[int]) -> list[list[int]]:

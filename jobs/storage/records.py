@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
 from jobs.kinds import SampleFailureKind, Unknown, known
+from jobs.storage.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,10 @@ class Part:
     @property
     def rows(self) -> int:
         return self.stop - self.start
+
+    def own(self, rows: Spans) -> Spans:
+        """Which of the manifest's rows are its own, counted from its first."""
+        return Spans((start - self.start, stop - self.start) for start, stop in rows.within(self.start, self.stop))
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,9 +120,10 @@ class Upstream:
 
     @property
     def has_ended(self) -> bool:
-        """Whether all its submissions have: one that goes on with another is there before that has ended."""
-        run = self.directory
-        return all(exists(run.outcome(number)) for number in run.submission_numbers())
+        """Whether all its submissions have; one that goes on with another is there before that has ended."""
+        numbers = self.directory.submission_numbers()
+        ended = all(exists(self.directory.outcome(number)) for number in numbers)
+        return ended and self.directory.submission_numbers() == numbers
 
     def to_come(self) -> Spans | None:
         """The rows of a run that overlaps with it which it has not done yet; None where they do not overlap."""
@@ -183,7 +184,4 @@ def plan_seal(plan: Plan, part: Part) -> str:
 
 def rows_done(part: Part, attempts: Iterable[Attempt]) -> dict[int, Spans]:
     """The rows of a part that are done, counted from its first, by the submission whose values count."""
-    done = by_submission(part, owners(attempts))
-    return {
-        number: Spans((start - part.start, stop - part.start) for start, stop in rows) for number, rows in done.items()
-    }
+    return {number: part.own(rows) for number, rows in by_submission(part, owners(attempts)).items()}

@@ -13,7 +13,7 @@ from jobs.storage.files import exists
 from jobs.storage.rundir import RunDir
 from launcher.commands.printer import Printer
 from launcher.config.config import Config, load_config
-from launcher.executors import choose_executor
+from launcher.executors import AUTO, EXECUTORS, choose_executor
 from launcher.interrupts import Interrupts
 from launcher.probe.advice import Advice, advise
 from launcher.probe.machine import Machine, find_machine
@@ -36,15 +36,16 @@ def probe(options: argparse.Namespace, printer: Printer) -> bool:
     machine = find_machine(config)
     with Interrupts():
         with throw_away_run(config) as planned:
-            printer.say(
-                f"on {machine.describe()}, {options.seconds:g} s at most; nothing is submitted",
-                "what is measured holds for nodes like this one: try it on one of those that will do the work (srun --pty)",
-            )
+            printer.say(f"on {machine.describe()}, {options.seconds:g} s at most; nothing is submitted")
+            if choose_executor(config.executor).has_limits:
+                printer.say(
+                    "what is measured holds for nodes like this one: try it on one of those that will do the work (srun --pty)"
+                )
             found = measure_settings(config, planned, machine, options.seconds, printer.say)
         scope = _scope(config, found.plan.rows, found.chosen, machine, printer)
         advice = advise(config, found.chosen, found.measured, scope)
-    notes = [*found.notes, *_planned_already(config, advice)]
-    printer.say("", *_lines(advice), *(f"note: {note}" for note in notes))
+    notes = [*found.notes, *_planned_already(config, advice), *_taken_by_auto(config, scope)]
+    printer.say("", *_lines(advice, scope), *(f"note: {note}" for note in notes))
     written = options.write and not found.interrupted
     if written:
         from launcher.probe.config_writer import write_config
@@ -82,6 +83,7 @@ def _scope(config: Config, rows: int, chosen: Measurement, machine: Machine, pri
         batches=math.ceil(rows / chosen.settings.batch_size),
         parts=max(len(config.data.manifests), 1),
         local_tasks=limits.at_a_time,
+        memory=machine.memory_of_all,
         largest_array=limits.largest_array,
         largest_queue=limits.largest_queue,
         scheduler=executor.title,
@@ -101,7 +103,15 @@ def _planned_already(config: Config, advice: Advice) -> list[str]:
     ]
 
 
-def _lines(advice: Advice) -> list[str]:
+def _taken_by_auto(config: Config, scope: Scope) -> list[str]:
+    """A node may lack the commands of the scheduler that is to run it."""
+    if config.executor != AUTO or scope.local_tasks is None:
+        return []
+    others = " or ".join(f"--set executor={name}" for name, entry in EXECUTORS.items() if entry.command)
+    return [f"executor: {AUTO} is this machine here; for a run elsewhere, its memory, time and array tasks: {others}"]
+
+
+def _lines(advice: Advice, scope: Scope) -> list[str]:
     expected, lines = advice.expected, []
     names = max(len(one.name) for one in advice.recommendations)
     values = max(len(_text(one.value)) for one in advice.recommendations)
@@ -109,12 +119,13 @@ def _lines(advice: Advice) -> list[str]:
         head = f"  {one.name:<{names}}  {_text(one.value):<{values}}  "
         was = "" if one.value == one.was else f"was {_text(one.was)}; "
         lines += textwrap.wrap(was + one.reason, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+    queue = " (waiting in a queue not counted)" if scope.local_tasks is None else ""
     gpus = f", {expected.gpu_hours:,.2f} GPU hours" if expected.gpu_hours else ""
     return [
         "recommended:",
         *lines,
         f"expected for {expected.samples:,} samples: {clock_time(expected.wall_seconds)} in "
-        f"{counted(expected.tasks, 'array task')} (waiting in a queue not counted), {expected.cpu_hours:,.2f} CPU hours{gpus}, "
+        f"{counted(expected.tasks, 'array task')}{queue}, {expected.cpu_hours:,.2f} CPU hours{gpus}, "
         f"{decimal_size(expected.output_bytes)} of output",
     ]
 

@@ -15,6 +15,12 @@ from launcher.status.status import SHARD_STATES, Status
 
 FLAGS = ("watch", "live", "shards", "failed", "running", "slow", "csv")
 """With which it tells more than how a run stands."""
+_NONE = {
+    "failed": "no shard and no sample has failed",
+    "running": "no shard is in work",
+    "slow": "no shard is much slower than others, or stuck",
+}
+"""What is said where there are no shards such as a flag asks for."""
 _BAD = (RunState.FAILED, RunState.INCOMPLETE, RunState.CANCELLED)
 
 
@@ -36,7 +42,7 @@ def status(options: argparse.Namespace, printer: Printer) -> bool:
     else:
         printer.document(runs=[one.to_json(rows) for one, rows in zip(found, shards, strict=True)])
     if not (options.json or options.csv):
-        _say(found, shards, printer)
+        _say(found, shards, "; ".join(text for name, text in _NONE.items() if getattr(options, name)), printer)
     return not any(one.state in _BAD for one in found)
 
 
@@ -63,15 +69,15 @@ def _read(reader: StatusReader, options: argparse.Namespace, printer: Printer) -
 
 def _shards(status: Status, options: argparse.Namespace) -> list[ShardRow] | None:
     """Those that are to be shown."""
-    chosen = {name: getattr(options, name) for name in ("failed", "running", "slow")}
+    chosen = {name: getattr(options, name) for name in _NONE}
     return list(status.shard_rows(**chosen)) if options.shards or any(chosen.values()) else None
 
 
-def _say(found: list[Status], shards: list[list[ShardRow] | None], printer: Printer) -> None:
+def _say(found: list[Status], shards: list[list[ShardRow] | None], none: str, printer: Printer) -> None:
     from launcher.status.progress import status_lines
 
     for number, (one, rows) in enumerate(zip(found, shards, strict=True)):
-        printer.say(*([""] if number else []), *status_lines(one, rows, width=printer.width))
+        printer.say(*([""] if number else []), *status_lines(one, rows, none=none, width=printer.width))
 
 
 def _write_csv(found: list[Status], shards: list[list[ShardRow] | None], printer: Printer) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from jobs.storage.records import Part
 from jobs.storage.samples import BATCH_ROWS, METADATA_KEY, read_digests
+from launcher.manifest.casts import cast_batch
 from launcher.manifest.fingerprint import Fingerprint
 from launcher.manifest.manifest import rechunk
 from launcher.manifest.match import Rows
@@ -79,4 +80,4 @@ def _replaced(rows: pa.Table, changed: Rows, others: pa.Table) -> pa.Table:
 
 
 def _with_schema(table: pa.Table, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    return iter(table.cast(schema).to_batches())
+    return (cast_batch(batch, schema) for batch in table.to_batches())

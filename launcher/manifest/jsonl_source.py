@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from jobs.errors import InputError
+from launcher.manifest.casts import cast_batch
 from launcher.manifest.json_rows import (
     LineBlock,
     RowError,
@@ -45,10 +46,11 @@ class JsonlSource(TextSource):
         return Scan(self.name, plain_schema(schema, self.name), rows)
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        read = pa.schema([field.with_type(_without_nulls(field.type)) for field in self._schema])
         for block in self._blocks():
             row = block.first_row
-            for batch in self._parse(block, self._schema).to_batches():
-                yield self.cast(batch, schema, row)
+            for batch in self._parse(block, read).to_batches():
+                yield self.cast(cast_batch(batch, self._schema), schema, row)
                 row += batch.num_rows
 
     def place(self, row: int) -> str:
@@ -109,6 +111,15 @@ class JsonlSource(TextSource):
 
     def _error(self, error: RowError, block: LineBlock) -> InputError:
         return InputError(f"{self.place(block.first_row + error.row)}: {error}")
+
+
+def _without_nulls(kind: pa.DataType) -> pa.DataType:
+    """The type to read it with: of what is null throughout Arrow's reader makes too few in lists. A null is one of any type."""
+    if pa.types.is_list(kind):
+        return pa.list_(_without_nulls(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_without_nulls(field.type)) for field in kind])
+    return pa.bool_() if pa.types.is_null(kind) else kind
 
 
 def _text_for_dates(kind: pa.DataType) -> pa.DataType:

@@ -17,7 +17,8 @@ import pyarrow as pa
 from jobs.errors import InputError
 from jobs.references.stores import StoredObject, copy_to, listed
 from jobs.storage.samples import BATCH_ROWS
-from launcher.manifest.schema import Scan, cast_batch
+from launcher.manifest.casts import cast_batch
+from launcher.manifest.schema import Scan
 from launcher.manifest.sources import Source, sample_file_schema, state_of
 
 _DEEP = "**"

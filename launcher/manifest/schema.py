@@ -15,7 +15,6 @@ from jobs.errors import InputError
 from jobs.nearest import did_you_mean, nearest
 from jobs.references.references import Reference, decode
 from jobs.storage.samples import METADATA_KEY
-from launcher.manifest.fingerprint import fingerprint_of
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ def _check_kind(field: pa.Field, scan: Scan) -> None:
 
     Of text a cell that is none of the column's numbers has a row: it is told when that is read.
     """
-    printed = scan.as_text and _is_printed(field.type)
+    printed = scan.as_text and is_printed(field.type)
     if printed and pa.types.is_string(scan.schema.field(field.name).type):
         return
     both = Scan("the run", pa.schema([field]), 0, as_text=printed), scan
@@ -195,55 +194,12 @@ def _check_kind(field: pa.Field, scan: Scan) -> None:
     _common_type(both, field.name, is_id=False)
 
 
-def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch with the schema's columns, order and types. ArrowInvalid where a value does not fit."""
-    columns = [exactly(batch.column(field.name), field.type) for field in schema]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def exactly(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The column with another type; ArrowInvalid where a value would be another one.
-
-    To Arrow a date is any time of its day, and 0.1 a float32. So what it makes has to become the same column again.
-    """
-    if column.type == kind:
-        # Even to its own type a column is cast by pyarrow.compute, whose import takes 70 ms. Equal types may still name
-        # the items of their lists otherwise.
-        return column.cast(kind) if kind.num_fields else column
-    own = column.cast(plain_type(column.type))
-    if own.type == kind:
-        return exactly(own, kind)
-    if own.null_count == len(own):
-        return pa.nulls(len(own), kind)
-    try:
-        found = own.cast(kind)
-        same = _is_same(own, found)
-    except pa.ArrowNotImplementedError as error:
-        raise pa.ArrowInvalid(str(error)) from None
-    if not same:
-        raise pa.ArrowInvalid(f"some values are no {kind}")
-    return found
-
-
-def _is_same(own: pa.Array, found: pa.Array) -> bool:
-    """Whether what Arrow has made of a column has its values."""
-    if pa.types.is_string(own.type) and _is_printed(found.type):
-        from launcher.manifest.csv_types import prints_back
-
-        return prints_back(own, found.type)
-    return _hash(found.cast(own.type)) == _hash(own)
-
-
-def _is_printed(kind: pa.DataType) -> bool:
-    # With pyarrow.compute, as above, which what is of text has imported.
+def is_printed(kind: pa.DataType) -> bool:
+    """Whether a column of text can be read as one of this type, where each cell prints back as written."""
+    # With pyarrow.compute, whose import takes 70 ms, which what is of text has imported.
     from launcher.manifest.csv_types import PRINTED
 
     return kind in PRINTED
-
-
-def _hash(column: pa.Array) -> str:
-    """Of the values: NaN is the same as NaN."""
-    return fingerprint_of(pa.RecordBatch.from_arrays([column], names=[""]))
 
 
 def own_columns(schema: pa.Schema, scan: Scan) -> pa.Schema:

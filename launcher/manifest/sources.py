@@ -17,8 +17,9 @@ from jobs.errors import InputError
 from jobs.references.arrow_rows import ipc_batches, open_ipc
 from jobs.references.stores import describe, is_url
 from jobs.storage.samples import BATCH_ROWS
+from launcher.manifest.casts import cast_batch, exactly
 from launcher.manifest.patterns import matching_files
-from launcher.manifest.schema import Scan, cast_batch, exactly, plain_schema
+from launcher.manifest.schema import Scan, plain_schema
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile

@@ -21,9 +21,10 @@ from jobs.references.references import Reference
 from jobs.references.stores import is_url
 from jobs.references.tar_members import MEMBER_TYPE, column_of, digest
 from launcher.manifest.braces import braced
+from launcher.manifest.casts import cast_batch
 from launcher.manifest.patterns import matching_files
 from launcher.manifest.remote_source import matching_objects
-from launcher.manifest.schema import Scan, cast_batch
+from launcher.manifest.schema import Scan
 from launcher.manifest.sources import Source, display, state_of, together
 from launcher.manifest.tar_walk import FOLDER, PLAIN, SPARSE, Member, TarError, TarWalk
 

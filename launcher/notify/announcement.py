@@ -50,6 +50,8 @@ def _announce(run: RunDir) -> None:
     number, to = max((one.number for one in known if one.outcome), default=None), in_short(target)
     if number is None or status.state not in _ENDS:
         return
+    if status.state is RunState.INCOMPLETE and status.chain.goes_on:  # with samples that were not there yet
+        return
     document = _document(status)  # before the record is made, or the text would say that somebody is being told
     if (notice := claim(run, number, status.state, to)) is None:
         return

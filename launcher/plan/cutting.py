@@ -18,9 +18,9 @@ from jobs.storage.submission import Submission
 from jobs.storage.upstreams import Upstream
 
 # Where samples are taken as another run does them, a worker begins with so many ranges: one begins when all of it is there.
+# Many workers have fewer, and so many together: each has a file, and whoever waits looks at all of them.
 _INFLOW_RANGES = 32
-# In all: each is a file once it is claimed, and who looks for work looks at all of them.
-_MOST_INFLOW_RANGES = 4096
+_INFLOW_RANGES_TOGETHER = 4096
 # Side by side, each part is cut into about so many ranges at least where there are few workers: they take turns that often.
 _TURNS = 8
 
@@ -32,7 +32,8 @@ def assign(plan: Plan, submission: Submission, rows: Spans, tasks: int) -> Submi
     side_by_side = config.get("data", {}).get("order") == "parallel"
     upstream = Upstream.of(plan)
     if upstream and upstream.overlaps:
-        ranges = cut(plan, rows, max(tasks * nodes, min(tasks * nodes * _INFLOW_RANGES, _MOST_INFLOW_RANGES)))
+        each = max(1, min(_INFLOW_RANGES, _INFLOW_RANGES_TOGETHER // (tasks * nodes)))
+        ranges = cut(plan, rows, tasks * nodes * each)
     else:
         ranges = cut(plan, rows, tasks * nodes, side_by_side=side_by_side)
     return replace(submission, rows=rows, ranges=ranges, tasks=min(tasks, -(-len(ranges) // nodes)))

@@ -48,6 +48,16 @@ def config_folder(plan: Plan) -> Path:
     return Path(os.path.normpath(parent / Path(start).expanduser())) if start else parent
 
 
+def check_job_folder(run: RunDir, plan: Plan) -> None:
+    """Raises InputError where the folder is gone in which the Job works."""
+    folder = plan.job.folder
+    if folder is not None and not os.path.isdir(folder):
+        raise InputError(
+            f"{folder}: the folder that {run.path} was planned from is gone, where its Job works; if it was moved, plan it "
+            "again where it is now: launcher run CONFIG, or by the script or notebook that did"
+        )
+
+
 def deciding_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The differences of two configs (to_mapping) in what decides the result, a line each."""
     return [line for line in differences(old, new) if line.startswith(_DECIDING) and not line.startswith(_NOT_DECIDING)]

@@ -35,7 +35,7 @@ from launcher.config.data_section import RunManifest
 from launcher.config.upstreams import upstream_path, upstream_paths
 from launcher.plan.changes import BATCHES, compared, differences, job_changes, other_batches
 from launcher.plan.config_check import column_problems, fold_problems, job_problems, output_problems
-from launcher.plan.guard import Way, can_be_kept, refusal
+from launcher.plan.guard import Way, can_be_kept, check_job_folder, refusal
 from launcher.plan.new_plan import (
     build,
     code_and_files,
@@ -84,12 +84,8 @@ def make_plan(config: Config, way: Way = Way.REFUSE, checked: Callable[[], objec
 
 def go_on(run: RunDir, known: Plan, config: Config, way: Way = Way.REFUSE) -> Planned:
     """The plan by which a run goes on with these settings; its samples are not read again. Errors as in ``make_plan``."""
+    check_job_folder(run, known)
     job = replace(config.job_spec, folder=known.job.folder)
-    if job.folder is not None and not os.path.isdir(job.folder):
-        raise InputError(
-            f"{job.folder}: the folder that {run.path} was planned from is gone, where its Job works; "
-            "if it was moved: launcher run CONFIG, with the config where it is now"
-        )
     if problems := circles(config):
         raise InputError(config.origins.report(problems))
     if config.data.of_run:  # its samples are those of another run, which may be other ones by now
@@ -134,16 +130,21 @@ def _grows_from(run: RunDir, config: Config, changes: Sequence[str]) -> str | No
 
     It grows where it has a manifest of its own, which can be given with more samples in it.
     """
-    if config.data.of_run or any(path.parent == run.given for path in map(config.resolve, config.data.sources)):
+    if config.data.of_run or any(_is_given(run, path) for path in map(config.resolve, config.data.sources)):
         return None
     is_another = any(change.startswith("data.manifest") for change in changes)
     return shlex.quote(str(config.path)) if is_another else reference(run)
 
 
+def _is_given(run: RunDir, path: Path) -> bool:
+    """Whether a script or notebook gave it; the run may be called by another path to it."""
+    return path.parent.name == run.given.name and path.parent.resolve() == run.given.resolve()
+
+
 def _take_along(config: Config, run: RunDir, new: RunDir) -> None:
     """What a script or notebook gave lies in the run directory, too: what is of this plan stays there."""
     for path in map(config.resolve, [*config.job.import_from, *config.data.sources]):
-        if path.parent == run.given:
+        if _is_given(run, path):
             new.given.mkdir(exist_ok=True)
             place = new.given / path.name
             if path.is_dir():
@@ -198,6 +199,8 @@ def _keep(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Seque
 
 def _upstream_now(run: RunDir, known: Plan, config: Config, wanted: RunManifest) -> Upstream:
     before, now = Upstream.of(known), look_upstream(config, wanted)[0]
+    if before and now.overlaps and replace(before, run=now.run, kept="") == now and before.change(run) is None:
+        return replace(before, run=now.run)  # it may go on: of that one nothing has to be said
     stored = look_upstream(config, wanted.model_copy(update={"overlap": None}))[0].seal if now.overlaps else now.seal
     if not stored:  # what is right of it is not known yet, and without a seal no change would be told any more
         raise InputError(

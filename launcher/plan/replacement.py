@@ -79,7 +79,7 @@ def replace_run(run: RunDir, known: Plan, new: RunDir, *, set_aside: bool) -> Pa
         os.rename(run.path, old.path)
         # Looked at once it has its new name, under which nobody else changes it: it may have been submitted meanwhile. Who
         # submits it looks at the plan once he has written that, so one of both sees the other.
-        is_other = Plan.read(old.plan) != known or old.submission_numbers() != submitted
+        is_other = Plan.read(old.plan, run.path) != known or old.submission_numbers() != submitted
         if is_other or (not set_aside and has_results(old, known)):
             os.rename(old.path, run.path)
             raise _conflict(run)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from launcher.config.config import Config
@@ -55,6 +55,7 @@ class Advice:
 
 def advise(config: Config, chosen: Measurement, measured: Sequence[Measurement], scope: Scope) -> Advice:
     """What to set, and what the rows of ``scope`` take then."""
+    room, scope = scope, _with_memory_for(scope, chosen)
     crowded = crowding(chosen, measured)
     seconds = scope.rows / (chosen.rate * crowded)
     # The first start-up found nothing in the page cache, as those on other nodes will.
@@ -72,18 +73,19 @@ def advise(config: Config, chosen: Measurement, measured: Sequence[Measurement],
         gpu_hours=cpu_seconds / chosen.cpus * chosen.gpus / 3600,
         output_bytes=round(chosen.output_bytes * scope.rows),
     )
-    limit = sizes.time_limit(task_seconds, startup)
     values = [
         *_node(config, chosen, measured, crowded),
         _shards(config, scope, shards, seconds, startup),
-        *_memory(config, chosen),
-        (
-            ("slurm", "time"),
-            format_time(limit),
-            _time_reason(task_seconds, startup),
-        ),
-        (("slurm", "array_parallelism"), tasks, _tasks_reason(tasks, shards, task_seconds, scope)),
     ]
+    if scope.local_tasks is None:
+        limit = format_time(sizes.time_limit(task_seconds, startup))
+        values += [
+            *_memory(config, chosen),
+            (("slurm", "time"), limit, _time_reason(task_seconds, startup)),
+            (("slurm", "array_parallelism"), tasks, _tasks_reason(tasks, shards, task_seconds, scope)),
+        ]
+    else:
+        values.append(_parallelism(config, chosen, room, scope))
     now = config.to_mapping()
     return Advice(
         tuple(Recommendation(key, value, now[key[0]].get(key[1]), reason) for key, value, reason in values), expected
@@ -116,6 +118,21 @@ def _memory(config: Config, chosen: Measurement) -> list[_Value]:
     size = format_memory(sizes.memory_size(chosen.peak_memory))
     reason = f"all processes together took {gibibytes(chosen.peak_memory, 2)}; and 30% more, in half GiB"
     return [(("slurm", "mem"), size, reason)]
+
+
+def _with_memory_for(scope: Scope, chosen: Measurement) -> Scope:
+    """With as many array tasks at a time as this machine has memory for: nothing else bounds what they take of it."""
+    if scope.local_tasks is None:
+        return scope
+    fitting = max(1, int(scope.memory / (max(chosen.peak_memory, 1) * sizes.MEMORY_MARGIN)))
+    return replace(scope, local_tasks=min(scope.local_tasks, fitting))
+
+
+def _parallelism(config: Config, chosen: Measurement, room: Scope, scope: Scope) -> _Value:
+    """Array tasks at a time on this machine, where they have no limits of their own; ``room`` is without its memory."""
+    is_short = scope.local_tasks != room.local_tasks
+    reason = f"one takes {gibibytes(chosen.peak_memory, 2)} of {gibibytes(scope.memory)} of memory"
+    return ("local", "parallelism"), scope.local_tasks if is_short else config.local.parallelism, reason
 
 
 def _per(found: Measurement) -> str:

@@ -14,7 +14,7 @@ from launcher.units import counted, gibibytes
 
 @dataclass(frozen=True)
 class Machine:
-    """``cpus`` are numbers of CPUs; ``visible`` is CUDA_VISIBLE_DEVICES for a task, None: as it is; ``memory`` bytes.
+    """``cpus`` are numbers of CPUs; ``visible`` is CUDA_VISIBLE_DEVICES for a task, None: as it is; ``memory`` bytes for one.
 
     ``devices`` are those of a task with one process each, which has ``gpus_per_process`` to itself (0: they are shared).
     """
@@ -30,6 +30,11 @@ class Machine:
     def gpus(self) -> int:
         own = self.gpus_per_process * len(self.devices)
         return own or len({device for device in self.devices if device.startswith("cuda")})
+
+    @property
+    def memory_of_all(self) -> int:
+        """Bytes for all array tasks that are here at a time, whatever ``node.memory`` says of one."""
+        return task_limit()
 
     @property
     def environment(self) -> dict[str, str]:

@@ -29,14 +29,16 @@ _USUAL_MINUTES = (10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 720, 1440
 class Scope:
     """What is to be done, and what limits it.
 
-    ``local_tasks``: array tasks of this machine; None: a scheduler runs them. ``parts`` are manifests, ``batches`` those of
-    all rows; ``largest_array`` and ``largest_queue`` limit arrays, and a user's jobs.
+    ``local_tasks``: array tasks at a time on this machine, for all of which it has ``memory`` (bytes); None: a scheduler
+    runs them. ``parts`` are manifests, ``batches`` those of all rows; ``largest_array`` and ``largest_queue`` limit arrays,
+    and a user's jobs.
     """
 
     rows: int
     batches: int
     parts: int = 1
     local_tasks: int | None = None
+    memory: int = 1 << 60
     largest_array: int = 1001
     largest_queue: int = 10_000
     scheduler: str = "the scheduler"

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from jobs.errors import InputError, a_type
 from jobs.storage.samples import BATCH_ROWS
-from launcher.manifest.schema import exactly
+from launcher.manifest.casts import exactly
 from launcher.python.same_values import check_same
 
 VALUE = "value"
@@ -137,8 +137,10 @@ def _as_table(samples: Any) -> pa.Table:
             f"samples: {a_type(samples)} is no table: {error}; for its values: samples.to_pylist()"
         ) from None
     _refuse_twice(table.column_names)
-    kinds = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in table.schema]
-    columns = [column.cast(kind) for column, kind in zip(table.columns, kinds, strict=True)]
+    columns = [
+        column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        for column in table.columns
+    ]
     return pa.Table.from_arrays(columns, table.column_names)
 
 

@@ -34,8 +34,8 @@ class Left:
 class Undone:
     """What a submission has left. ``tasks`` says why array tasks ended whose attempts do not tell, by index.
 
-    Of samples that are taken while their run goes on, ``to_come`` are rows that this has not done yet, at which nobody has
-    failed, and ``again`` those that it has done again since.
+    Of samples that are taken while their run goes on, ``to_come`` are rows that this has not done yet, and ``again`` those that
+    it has done again since. ``goes_on``: whether it still does; else nobody tries those to come.
     """
 
     plan: Plan
@@ -44,13 +44,13 @@ class Undone:
     claims: Collection[Claim]
     tasks: Mapping[int, Failure]
     to_come: Spans | None = None
+    goes_on: bool = False
     again: Spans = field(default_factory=Spans)
 
     @cached_property
     def rows(self) -> Spans:
         """Its rows that no attempt of it has done, whoever did them before."""
-        done = union(attempt.beat.done for attempt in self.attempts)
-        return self.submission.work(self.plan.table) - done - (self.to_come or Spans())
+        return self.submission.work(self.plan.table) - union(attempt.beat.done for attempt in self.attempts)
 
     @cached_property
     def given_up(self) -> dict[int, Failure]:
@@ -70,7 +70,7 @@ class Undone:
         return found
 
     def left(self, given_up: Mapping[int, Failure]) -> Iterator[Left]:
-        """All undone rows; those of shards that are ``given_up`` for that reason, whoever had them."""
+        """All undone rows that somebody is to do; those of shards that are ``given_up`` for that reason, whoever had them."""
         ours = self.plan.table.rows_of(given_up)
         if again := self.again & self.submission.work(self.plan.table) - self.rows - ours:
             yield Left(self.plan.table.whole_batches(again), 0, None, True)
@@ -95,12 +95,18 @@ class Undone:
         # Of each task the last attempt: it is the one that got no further.
         last = {self._index(attempt.name): attempt for attempt in sorted(self.attempts, key=_begun)}
         for number, range_ in enumerate(self.submission.ranges):
-            if rows := unclaimed.within(*range_):
-                index = number % self.submission.workers // self._nodes
+            index = number % self.submission.workers // self._nodes
+            rows = unclaimed.within(*range_)
+            unclaimed -= rows
+            if rows := rows - self._left_to_come(index, last.get(index)):
                 yield rows, index, last.get(index), False
-                unclaimed -= rows
         if unclaimed:  # a submission that an older version wrote has no ranges
             yield unclaimed, 0, None, False
+
+    def _left_to_come(self, index: int, attempt: Attempt | None) -> Spans:
+        """The rows that an array task has left because they were not there; one that ended early would have waited for them."""
+        ended_early = attempt.beat.end is not EndReason.DONE if attempt else index in self.tasks
+        return Spans() if self.to_come is None or (self.goes_on and ended_early) else self.to_come
 
     @property
     def _has_done_any(self) -> bool:

@@ -81,13 +81,15 @@ def how_it_waits(run: RunDir, plan: Plan) -> Waiting | None:
 
 
 def forget(run: RunDir, plan: Plan) -> list[RunDir]:
-    """It waits no more; returns for which runs it did."""
+    """It waits no more, and still reads what it has begun with; returns for which runs it waited."""
     known = []
     for before in (RunDir(Path(path)) for path in plan.after):
         note = read_note(path := note_path(before, run))
         if note and not note.has_begun:
             path.unlink(missing_ok=True)
             known.append(before)
+    if known and run.submission_numbers():
+        hold(run, plan)
     return known
 
 

@@ -20,7 +20,7 @@ class Sighting(NamedTuple):
     """What Slurm has of some submissions: these with the ids that were found by name, the numbers of those that it has.
 
     Those in ``queued`` have array tasks there, those in ``followed`` a finalize job. ``foreign``: jobs with the ids of theirs
-    that seem to be others, by their names.
+    that seem to be others, by their names: these are no sign of them.
     """
 
     submissions: tuple[Submission, ...]
@@ -38,8 +38,9 @@ def look(run: RunDir, submissions: Sequence[Submission]) -> Sighting:
     clusters = {cluster for own in places.values() for cluster in own}
     entries = scheduler.queue(owners, clusters) if submissions else []
     by_name = {name: entry.job for entry in entries for name in entry.names}
-    live = {entry.job for entry in entries}
     seen = [_with_ids(run, s, by_name) for s in submissions]
+    foreign = {entry.job: entry.name for entry in _foreign(run, seen, entries)}
+    live = {entry.job for entry in entries} - foreign.keys()
     followed = {s.number for s in seen if JobId(str(s.finalize_id), s.cluster) in live}
     queued = {s.number for s in seen if live & set(jobs_of(s))}
     active = {s.number for s in seen if s.process and may_run(run, s)} | queued | followed
@@ -47,9 +48,8 @@ def look(run: RunDir, submissions: Sequence[Submission]) -> Sighting:
         hidden = {cluster for cluster in clusters if scheduler.hides_jobs(cluster)}  # nobody but their owner can tell
         others = (s for s in seen if (s.owner or user_name()) != user_name() and not s.planned)
         active |= {s.number for s in others if hidden & set(places[s.number])}
-    own = {job for s in seen for job in (*jobs_of(s), JobId(str(s.finalize_id), s.cluster))}
+    own = live & {job for s in seen for job in (*jobs_of(s), JobId(str(s.finalize_id), s.cluster))}
     states = Counter((entry.state, entry.reason) for entry in entries if entry.job in own)
-    foreign = {entry.job: entry.name for entry in _foreign(run, seen, entries)}
     return Sighting(tuple(seen), frozenset(active), frozenset(queued), frozenset(followed), states, foreign)
 
 

@@ -218,8 +218,6 @@ class SlurmExecutor(Executor):
         if submission.planned and not scheduler.is_here():
             return False  # planned on a machine without Slurm
         seen = look(run, [submission])
-        if not seen.active:
-            return False
         (current,) = seen.submissions
         if seen.foreign:
             (job, name), *_ = seen.foreign.items()
@@ -227,6 +225,8 @@ class SlurmExecutor(Executor):
                 f"{run.path}: Slurm job {job.number} is called {name}: it seems to be another, with the number of "
                 f"a job of this run, and nothing is cancelled; if it is of this run all the same: scancel {job.number}"
             )
+        if not seen.active:
+            return False
         job_ids = [job_id for job_id in (current.finalize_id, *current.job_ids) if job_id]
         owner = current.owner or user_name()
         # First the outcome, or `launcher run` would see tasks that failed.

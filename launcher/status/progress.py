@@ -78,9 +78,11 @@ def _samples(counts: Status | CompleteRun | SampleCounts, status: Status | Compl
     return [f"{tried:,} of {total:,} samples ({share}%)", *([f"{failed:,} failed"] if failed else [])]
 
 
-def status_lines(status: Status, shards: Sequence[ShardRow] | None = None, *, width: int | None = None) -> list[str]:
+def status_lines(
+    status: Status, shards: Sequence[ShardRow] | None = None, *, none: str = "", width: int | None = None
+) -> list[str]:
     """The text of `launcher status`: how the run stands, and what to do next; ``width`` is that of a terminal."""
-    lines, name = state_lines(status, shards, width=width), reference(status.run)
+    lines, name = state_lines(status, shards, none=none, width=width), reference(status.run)
     which = [f"failed samples: launcher errors {name}"] if status.failed else []
     if status.state is RunState.COMPLETE:
         return [*lines, *_result_lines(status), *which]
@@ -140,8 +142,10 @@ def _changes(status: Status) -> str:
     return ", with more memory or time, as said above" if kinds and kinds <= lack else ""
 
 
-def state_lines(status: Status, shards: Sequence[ShardRow] | None = None, *, width: int | None = None) -> list[str]:
-    """How the run stands, with ``shards`` if any are to be shown, and without what to do next."""
+def state_lines(
+    status: Status, shards: Sequence[ShardRow] | None = None, *, none: str = "", width: int | None = None
+) -> list[str]:
+    """How the run stands, without what to do next; with ``shards`` if any are to be shown, ``none`` where there are none."""
     first, *parts = _summary(status)
     versions = ", ".join(map(on_one_line, status.other_versions))
     return [
@@ -154,7 +158,7 @@ def state_lines(status: Status, shards: Sequence[ShardRow] | None = None, *, wid
         *_silent_lines(status),
         *_laggard_lines(status),
         *([f"  computed with {versions}"] if versions else []),
-        *([] if shards is None else shard_lines(shards, width) if shards else ["  no such shards"]),
+        *([] if shards is None else shard_lines(shards, width) if shards else [f"  {none}"]),
         *_end_lines(status),
         *waiting_lines(status),
     ]

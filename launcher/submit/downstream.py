@@ -75,11 +75,15 @@ def _start_noted(before: RunDir, path: Path) -> LauncherError | OSError | None:
 
 
 def _own_notes(run: RunDir) -> list[tuple[RunDir, Path]]:
-    """That the run itself has left some of its samples to be done once the run is complete that it overlapped with."""
+    """That the run itself has left some of its samples to be done once the run is complete that it overlapped with.
+
+    One that has failed waits for a person.
+    """
     try:
-        plan = Plan.read(run.plan)
-        upstream = Upstream.of(plan)
+        upstream = Upstream.of(Plan.read(run.plan))
         if not (upstream and upstream.overlaps) or unfinished(run, overlapping=True):
+            return []
+        if StatusReader(run).read().state is RunState.FAILED:
             return []
         return [(upstream.directory, note_path(upstream.directory, run))]
     except (LauncherError, OSError) as error:

@@ -142,10 +142,11 @@ def submit(
     """
     if not selection.rows:
         raise RunError(nothing_to_do(run, selection))
-    is_after = bool(config.after or config.data.of_run)
+    is_after, awaited = bool(config.after or config.data.of_run), []
     if is_after:
         refuse_early(run)
         _refuse_unreadable(run)
+        awaited = unfinished(run, overlapping=True)
     executor = choose_executor(config.executor)
     discard_planned(run)
     for number in selection.abandoned:
@@ -159,12 +160,11 @@ def submit(
     if selection.is_first:  # what a first attempt found before it failed: the Job may have other outputs now
         forget(run)
     restore(run)
-    awaited = unfinished(run, overlapping=True) if is_after else []
-    for before in awaited:
-        note(run, config, before, options)
     if is_after:
         hold(run, Plan.read(run.plan))  # before anything reads; that it waits is forgotten once it is started
     try:
+        for before in awaited:
+            note(run, config, before, options)
         started = executor.start(run, [made], attached=attached)
     except InputError:
         if not Submission.read(run.submission(made.number)).job_ids:  # refused as a whole: there is nothing to follow

@@ -50,11 +50,10 @@ def note(run: RunDir, config: Config, before: RunDir, options: Mapping[str, str]
     ``options`` of a scheduler are those of another environment than this one.
     """
     executor = choose_executor(config.executor)
-    if options is None:
-        options = executor.resources(config).options
     # What this shell says holds, not that of a node: its variables, and whether there is a scheduler.
     mapping = {**config.to_mapping(), "executor": executor.name}
-    waiting = Waiting(str(run.path.absolute()), mapping, config.profiles, dict(options))
+    asked = executor.resources(config).options if options is None else options
+    waiting = Waiting(str(run.path.absolute()), mapping, config.profiles, dict(asked))
     try:
         waiting.write(before)
     except OSError as error:

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any, TypeAlias
 
 from jobs.errors import described
+from jobs.job_folder import without_timer
 from jobs.tracebacks import own_frames
 from launcher.tryout.described import Described, describe
 
@@ -92,9 +93,10 @@ class Stages(contextlib.AbstractContextManager["Stages"]):
         started, ticks = time.perf_counter(), _Ticks()
         variables = self._variables if sample is None else self._variables.copy()
         try:
-            found = variables.run(step)
-            if inspect.iscoroutine(found):
-                found = self._in_loop(found if sample is None else ticks.during(found), variables)
+            with without_timer():
+                found = variables.run(step)
+                if inspect.iscoroutine(found):
+                    found = self._in_loop(found if sample is None else ticks.during(found), variables)
         except (Exception, SystemExit) as error:
             seconds, text = time.perf_counter() - started, _own_traceback(error)
             self._add(Stage(name, seconds, sample, (), described(error), text, ticks.longest))

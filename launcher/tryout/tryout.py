@@ -17,6 +17,7 @@ from jobs.errors import InputError
 from jobs.job import Context, Job, make_job, sets_up_workers, takes_samples
 from jobs.machine.devices import process_devices, too_few_gpus, usable_gpus
 from jobs.machine.scratch import make_scratch
+from jobs.monkey_patches import refusing_patches
 from jobs.node.generators import sample_seed, seed_generators
 from jobs.storage.outputs import Columns, check_form, to_columns
 from jobs.storage.plans import Plan
@@ -30,6 +31,7 @@ from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config
 from launcher.config.settings import node_settings
 from launcher.plan.config_check import column_problems, fold_problems, job_problems
+from launcher.plan.guard import check_job_folder
 from launcher.plan.new_plan import SEED, build, shard_boundaries
 from launcher.tryout.described import Described
 from launcher.tryout.stages import Stage, StageFailed, Stages
@@ -94,6 +96,7 @@ def try_run(
     run: RunDir, plan: Plan, config: Config, chosen: Chosen, tell: Callable[[Stage], None], *, debug: bool = False
 ) -> Tried:
     """Tries samples of a run that is planned."""
+    check_job_folder(run, plan)
     job = replace(config.job_spec, folder=plan.job.folder)
     _needed(config, job)
     samples = Samples(plan.manifest_file(run), plan.manifest_digests, _more(Upstream.of(plan)))
@@ -145,11 +148,14 @@ def _tried(
         worker = make_job(spec) if config.node.workers else job
         index = 0 if config.node.workers else None
         with contextlib.ExitStack() as ends:  # what a Job has started would stay, in a notebook for good
-            stages.run("setup_worker", partial(worker.setup_worker, replace(context, worker_index=index)), show=None)
-            if worker is not job and sets_up_workers(worker):
-                ends.callback(_tear_down, "teardown (worker)", worker, stages)
-            stages.run("setup", partial(job.setup, context), show=None)
-            ends.callback(_tear_down, "teardown", job, stages)
+            with refusing_patches():
+                stages.run(
+                    "setup_worker", partial(worker.setup_worker, replace(context, worker_index=index)), show=None
+                )
+                if worker is not job and sets_up_workers(worker):
+                    ends.callback(_tear_down, "teardown (worker)", worker, stages)
+                stages.run("setup", partial(job.setup, context), show=None)
+                ends.callback(_tear_down, "teardown", job, stages)
             layout: list[Layout] = []
             for start in range(rows.start, rows.stop, config.node.batch_size):
                 batch = range(start, min(start + config.node.batch_size, rows.stop))

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -224,6 +225,30 @@ class Alarmed(Job):
 
 def _raise_too_slow(number: int, frame: object) -> None:
     raise TimeoutError("too slow")
+
+
+class Patching(Job):
+    """Does what gevent.monkey.patch_all() does, as far as one can see, in a method."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def setup_worker(self, context: Context) -> None:
+        if self.where == "setup_worker":
+            patch_all()
+
+    def setup(self, context: Context) -> None:
+        if self.where == "setup":
+            patch_all()
+
+    def process(self, batch: Any) -> dict[str, Any]:
+        return {"y": batch["x"]}
+
+
+def patch_all() -> None:
+    stand_in = ModuleType("gevent.monkey")
+    setattr(stand_in, "is_module_patched", {"socket"}.__contains__)  # noqa: B010 - mypy knows no such attribute
+    sys.modules["gevent.monkey"] = stand_in
 
 
 class Stopping(Job):

@@ -83,6 +83,29 @@ def test_several_that_want_an_object_at_once_fetch_it_once_and_hold_the_same_cop
     assert stages[0].path("s3://bucket/7.bin").read_bytes() == bytes([7]) * 1000
 
 
+def test_without_locks_each_worker_has_copies_of_its_own_and_no_more_than_there_is_room_for(
+    tmp_path: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Lustre without -o flock: each sample failed."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr("jobs.remote._KEPT", 3)
+    folder = tmp_path / "stage"
+    one, other = Stage(folder, 10_000), Stage(folder, 10_000)
+    held = [one.path(f"s3://bucket/{number}.bin") for number in range(3)]
+    for number in range(20):
+        assert other.path(f"s3://bucket/{number}.bin").read_bytes() == bytes([number]) * 1000
+        assert sum(path.stat().st_size for path in folder.glob("*/*")) <= 10_000
+    assert [path.read_bytes()[0] for path in held] == [0, 1, 2]
+    assert store.asked["GET"] == 23
+    one.close()
+    other.close()
+    assert not [*folder.glob("*/*")]
+
+
 def test_what_a_killed_worker_has_left_makes_room(tmp_path: Path, store: ObjectStore) -> None:
     stage = Stage(tmp_path / "stage", 3000)
     left = tmp_path / "stage" / ".0123-old.bin.part"

@@ -57,6 +57,26 @@ def test_dates_of_several_units_are_the_same_ones_or_refused(join: Any) -> None:
             stack(items, join)
 
 
+@pytest.mark.parametrize("join", [stack_arrays, Stacked.of])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ((2**60 + 1, "i8"), (0.5, "f8")),
+        ((2**63, "u8"), (-1, "i8")),
+        ((1, "i8"), ("a", "U1")),
+        ((3000, "M8[Y]"), (1, "M8[ns]")),
+    ],
+)
+def test_fields_of_structured_arrays_keep_their_values_too(join: Any, one: Any, other: Any) -> None:
+    """Of each field numpy takes a dtype that has both, at any depth."""
+    flat = [np.array([(value,)], [("x", kind)]) for value, kind in (one, other)]
+    deep = [np.array([(7, (value,))], [("a", "i4"), ("s", [("x", kind)])]) for value, kind in (one, other)]
+    for items in (flat, deep, [item[0] for item in flat]):
+        with pytest.raises(ValueError, match=r"round|in common|reach as far"):
+            stack(items, join)
+    assert stack([np.array((1,), [("x", "i8")]), np.array((0.5,), [("x", "f8")])], join)["x"].tolist() == [1, 0.5]
+
+
 def test_whole_numbers_in_tensors_beside_floats_are_exact_or_refused() -> None:
     torch = pytest.importorskip("torch")
     half, floats = torch.tensor([0.5], dtype=torch.float16), torch.tensor([0.5])

@@ -15,7 +15,7 @@ from jobs.machine.process_identity import ProcessIdentity
 from jobs.storage.rundir import RunDir
 from launcher.local.local_executor import LocalExecutor
 from tests.support.builders import build_plan
-from tests.support.launcher_runs import launcher, newest, run_of, status, wait_until, write_config
+from tests.support.launcher_runs import in_process, launcher, newest, run_of, status, wait_until, write_config
 from tests.support.patience import PATIENCE
 from tests.support.task_runs import done_rows
 
@@ -55,9 +55,10 @@ def test_a_project_that_was_moved_goes_on_where_it_is_now(tmp_path: Path) -> Non
     (before / "mine_moved.py").write_text(JOB)
     assert launcher(before, "plan", config).returncode == 0
     before.rename(now)
-    refused = launcher(now, "rerun", "toy")
-    assert refused.returncode == 2
-    assert f"{before}: the folder that runs/toy was planned from is gone" in refused.stderr
+    for command in ("rerun", "try"):
+        refused = in_process(now, command, "toy")
+        assert refused.returncode == 2
+        assert f"{before}: the folder that runs/toy was planned from is gone" in refused.stderr
     done = launcher(now, "run", "config.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (now / "here").exists()

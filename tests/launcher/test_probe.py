@@ -367,6 +367,22 @@ def test_every_recommendation_has_its_reason_and_what_it_was(config: Config) -> 
     assert expected.gpu_hours == 0
 
 
+@pytest.mark.parametrize(("memory", "value"), [(64 * GIB, 2), (3 * GIB, 2), (2 * GIB, 1), (GIB, 1)])
+def test_a_run_on_one_machine_is_told_how_many_tasks_its_memory_has_room_for(
+    config: Config, memory: int, value: int
+) -> None:
+    """And nothing of memory and time to ask for: it asks nobody."""
+    told, expected = advised(config, measurement(), scope=Scope(10**6, 125_000, local_tasks=2, memory=memory))
+    assert list(told)[3:] == ["data.shards", "local.parallelism"]
+    assert (told["local.parallelism"].value, told["local.parallelism"].was, expected.tasks) == (value, 2, value)
+
+
+def test_as_many_tasks_as_the_cpus_allow_stay_that_where_memory_allows_them_too(tmp_path: Path) -> None:
+    config = load_config(launcher_runs.write_config(tmp_path, local={"parallelism": "auto"}))
+    told, _ = advised(config, measurement(), scope=Scope(10**6, 125_000, local_tasks=2, memory=3 * GIB))
+    assert told["local.parallelism"].value == "auto"
+
+
 def test_what_is_chosen_is_not_told_as_another_size_where_it_was_measured_twice(config: Config) -> None:
     measured = [measurement(batch_size=8, rate=rate) for rate in (100, 100)] + [measurement(batch_size=16, rate=101)]
     told, _ = advised(config, choose_size(pool(measured)), pool(measured))
@@ -604,7 +620,8 @@ def test_the_config_written_keeps_its_comments_and_plans(tmp_path: Path, scratch
     assert "# mine\n" in text
     assert "node: # the node\n" in text
     config = load_config(path)
-    assert (config.node.workers, config.slurm.options["time"]) == (told["node.workers"], told["slurm.time"])
+    assert (config.node.workers, config.local.parallelism) == (told["node.workers"], told["local.parallelism"])
+    assert not config.slurm.options
     assert config.data.shards == told["data.shards"]
     planned = launcher(tmp_path, "plan", path.name)
     assert planned.returncode == 0, planned.stderr

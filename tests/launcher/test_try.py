@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from launcher import results
 from launcher.cli import main
 from launcher.config.config import load_config
 from launcher.tryout.described import describe
-from launcher.tryout.stages import Stage, Stages
+from launcher.tryout.stages import Stage, StageFailed, Stages
 from launcher.tryout.tryout import Chosen, Tried, try_config
 from tests.support.launcher_runs import command, environment
 from tests.support.patience import PATIENCE
@@ -272,6 +274,34 @@ def test_a_sample_that_holds_up_the_event_loop_is_told(folder: Path, capsys: pyt
     told = Stage("process_sample", 0.8, "1", held_up=held[1]).lines
     assert told[1].startswith("  the event loop was held up for ")
     assert len(Stage("process_sample", 0.8, "0", held_up=0.01).lines) == 1
+
+
+@pytest.mark.timeout(0)  # which is such a timer
+def test_a_timer_of_a_step_ends_that_one_at_most() -> None:
+    """It ended the launcher, without a word."""
+
+    def load(seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        time.sleep(seconds)
+
+    with Stages(lambda stage: None) as stages:
+        stages.run("load", lambda: load(0), sample="0", show=None)
+        stages.run("process", lambda: time.sleep(0.1), show=None)
+        with contextlib.suppress(StageFailed):
+            stages.run("load", lambda: load(60), sample="1")
+    assert [stage.error for stage in stages.all] == [None, None, "TimeoutError: its timer ran out (signal.alarm)"]
+
+
+def test_a_job_that_replaces_sockets_and_threads_is_told_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a run of it is."""
+    config = {"name": "try", "job": {"class": "tests.example_jobs.leaving_jobs:Patching", "params": {"where": "setup"}}}
+    path = folder / "patching.yaml"
+    path.write_text(json.dumps({**config, "data": {"manifest": "data.csv"}, "executor": "local"}))
+    try:
+        assert main(["try", str(path)]) == 2
+    finally:
+        sys.modules.pop("gevent.monkey", None)
+    assert "gevent replaces Python's sockets and threads here" in capsys.readouterr().err
 
 
 def test_what_one_process_keeps_the_other_has_not(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jobs.kinds import EndReason
 from jobs.node.supervisor.claimer import Claimer, Timing
+from jobs.node.supervisor.inflow import Inflow
 from jobs.storage.attempts import Attempt
 from jobs.storage.beats import Beat, Held
 from jobs.storage.claims import Claim
@@ -67,6 +68,7 @@ class World:
         ranges = tuple(itertools.pairwise(cuts))
         self.submission = Submission(1, "local", 0.0, self.workers, Spans([(0, self.rows)]), ranges, node)
         self.now = 0.0
+        self.inflow: Inflow | None = None
         self.claims: dict[tuple[int, int], tuple[float, Claim]] = {}
         self.attempts: dict[str, SimulatedWorker] = {}
         self.completed: Counter[int] = Counter()
@@ -177,6 +179,7 @@ class SimulatedWorker:
             timing=world.timing,
             board=MemoryBoard(world, name),
             clock=lambda: world.now,
+            inflow=world.inflow,
         )
 
     @property

@@ -15,6 +15,7 @@ from jobs.machine import heap, streams, threads
 from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.late_imports import after_import
 from jobs.machine.memory import go_first
+from jobs.monkey_patches import refusing_patches
 from jobs.node.beacon import Beacon
 from jobs.node.border import Border
 from jobs.node.leaving import leave, leave_soon
@@ -48,11 +49,12 @@ def main(arguments: ProcessArguments, pipe: int, beacons: int) -> None:
     is_set_up = False
     try:
         job = arguments.child.backend.job()
-        if not arguments.workers:
-            job.setup_worker(arguments.child.context)
-        use_device_of_torch(arguments.child.context.device)
-        begin = _begin_with_samples if takes_samples(type(job)) else _begin
-        go_on = begin(job, arguments, connection, beacon, border)
+        with refusing_patches():
+            if not arguments.workers:
+                job.setup_worker(arguments.child.context)
+            use_device_of_torch(arguments.child.context.device)
+            begin = _begin_with_samples if takes_samples(type(job)) else _begin
+            go_on = begin(job, arguments, connection, beacon, border)
         end_twin()
         border.come_back()
         streams.fill()  # the data file must not be what the Job prints to

@@ -115,9 +115,9 @@ class AttemptLog:
 
     # --- claims
 
-    def hold(self, claim: Claim, sources: Mapping[int, Spans]) -> None:
-        """It works on this claim, and is done with those before; ``sources``: which submissions of another run did its rows."""
-        self._taken |= {number: self._taken.get(number, Spans()) | rows for number, rows in sources.items()}
+    def hold(self, claim: Claim, taken: Mapping[int, Spans]) -> None:
+        """It works on this claim, and is done with those before; ``taken``: its rows by the submission of another run."""
+        self._taken |= {number: self._taken.get(number, Spans()) | rows for number, rows in taken.items()}
         done_with = (Passage(held.start, held.stop, held.journal) for held in self._claims)
         self._passages = _bounded([*self._passages, *done_with])
         self._claims = [Held(claim.range, claim.number, claim.start, claim.stop, self._journal.size)]

@@ -68,6 +68,7 @@ class Claimer:
         timing: Timing | None = None,
         board: Board | None = None,
         clock: Callable[[], float] = time.monotonic,
+        inflow: Inflow | None = None,
     ) -> None:
         self._board = board or FileBoard(run, submission.number)
         self._table = plan.table
@@ -80,7 +81,7 @@ class Claimer:
         self._silence = max(self._timing.silence, _MISSED_BEATS * self._interval)
         self._clock = clock
         self._dice = random.Random(attempt)
-        self._inflow: Inflow | None = None
+        self._inflow = inflow
         if (upstream := Upstream.of(plan)) and upstream.overlaps:
             from jobs.node.supervisor.inflow import Inflow  # few runs need it
 
@@ -237,9 +238,9 @@ class Claimer:
 
     # --- what the attempt works on
 
-    def sources(self, claim: Claim) -> Mapping[int, Spans]:
-        """Of samples that were taken while their run goes on: by which submission of that they were done."""
-        return self._inflow.sources(claim.start, claim.stop) if self._inflow else {}
+    def done_by(self, claim: Claim) -> Mapping[int, Spans]:
+        """Of samples that are taken while their run goes on: by which submission of that they were done."""
+        return self._inflow.done_by(claim.start, claim.stop) if self._inflow else {}
 
     @property
     def look(self) -> float:

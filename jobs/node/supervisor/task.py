@@ -152,7 +152,7 @@ class Task:
     # --- one claim
 
     def _work(self, claim: Claim) -> None:
-        self._attempt.hold(claim, self._claimer.sources(claim))
+        self._attempt.hold(claim, self._claimer.done_by(claim))
         self._stall.begin()
         rows = self._claimer.rows(claim)
         print(f"samples {claim.start} to {claim.stop - 1}: {rows.count} to do", flush=True)

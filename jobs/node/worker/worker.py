@@ -14,6 +14,7 @@ from jobs.job import Context, Job, sets_up_workers
 from jobs.machine import heap, streams
 from jobs.machine.kernel_kills import KernelKills
 from jobs.machine.memory import go_first, limit_data
+from jobs.monkey_patches import refusing_patches
 from jobs.node.backend import Backend
 from jobs.node.beacon import Beacon
 from jobs.node.border import Border
@@ -81,7 +82,8 @@ def _set_up(
     """None where the Job could not be: that ends the attempt, and is told."""
     try:
         job = arguments.backend.job()
-        job.setup_worker(arguments.context)
+        with refusing_patches():
+            job.setup_worker(arguments.context)
         end_twin()
         border.come_back()
         streams.fill()  # what is opened now must not be what the Job prints to

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from jobs.errors import InputError
-from launcher.manifest.schema import cast_batch
+from launcher.manifest.casts import cast_batch
 from launcher.manifest.sources import FileSource, Source
 
 ROWS = 5

@@ -1,6 +1,8 @@
 """Mistakes in a user's module: told with file and line of the user's own code, and with what to do."""
 
 import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,47 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, case: str) -> None:
     with pytest.raises(InputError, match=expected) as caught:
         make_job(JobSpec(f"{name}:Mine", folder=str(tmp_path)))
     assert "Searched" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rest", ["", "raise RuntimeError('cannot release un-acquired lock')\n"])
+def test_a_module_that_replaces_sockets_and_threads_is_told_so(tmp_path: Path, rest: str) -> None:
+    """As with gevent, which may itself fail where threads run already."""
+    name = f"patching_{len(rest)}"
+    text = f"from tests.example_jobs.leaving_jobs import patch_all\npatch_all()\n{rest}"
+    (tmp_path / f"{name}.py").write_text(text)
+    try:
+        with pytest.raises(InputError, match=r"cannot import .* \(InputError: gevent replaces Python's sockets"):
+            make_job(JobSpec(f"{name}:Mine", folder=str(tmp_path)))
+        assert make_job(JobSpec("tests.example_jobs.toy_jobs:Toy")), "what was so before is not the Job's"
+    finally:
+        del sys.modules["gevent.monkey"]
+
+
+@pytest.mark.timeout(0)  # which is such a timer
+def test_a_timer_that_a_module_or_constructor_leaves_running_ends_nobody(tmp_path: Path) -> None:
+    lines = ["import signal", "signal.alarm(1)", JOB.format("signal.alarm(1)")]
+    (tmp_path / "timed_job.py").write_text("\n".join(lines))
+    assert make_job(JobSpec("timed_job:Mine", folder=str(tmp_path)))
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+@pytest.mark.timeout(0)  # which is such a timer
+def test_a_timer_that_runs_out_while_a_module_is_imported_is_told_with_its_place(tmp_path: Path) -> None:
+    text = "import signal, time\nsignal.setitimer(signal.ITIMER_REAL, 0.01)\ntime.sleep(60)\n"
+    (tmp_path / "overtime_job.py").write_text(text)
+    with pytest.raises(InputError, match=rf"TimeoutError: its timer ran out .*, at {tmp_path}/overtime_job.py:3"):
+        make_job(JobSpec("overtime_job:Mine", folder=str(tmp_path)))
+
+
+@pytest.mark.timeout(0)  # which is such a timer
+def test_a_timer_of_who_plans_runs_on(tmp_path: Path) -> None:
+    signal.setitimer(signal.ITIMER_REAL, 3600)
+    try:
+        assert make_job(JobSpec("tests.example_jobs.toy_jobs:Toy"))
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def test_a_module_that_is_not_there_is_told_with_where_it_was_looked_for(tmp_path: Path) -> None:

@@ -10,9 +10,15 @@ import pytest
 
 import launcher
 from jobs.errors import ConflictError
+from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from launcher.config.config import config_from_mapping
+from launcher.plan.guard import Way
+from launcher.plan.plan import make_plan
 from launcher.python import planning
+from launcher.python import samples as given_samples
 from launcher.python.given import Given
+from launcher.submit.start import go_on
 from tests.example_jobs.toy_jobs import Toy
 
 SETTINGS: dict[str, Any] = {"executor": "local", "node": {"workers": 0}}
@@ -113,3 +119,42 @@ def test_a_plan_anew_takes_samples_along_without_a_copy(folder: Path) -> None:
     again = launcher.plan(Toy(delay=0.5), [{"x": 1}], name="a", **SETTINGS)
     assert "planned anew" in again.notes[0]
     assert samples.stat().st_ino == inode
+
+
+JOB = "from jobs import Job\n\nclass Given(Job):\n    def process(self, batch):\n        return {'x': batch['x']}\n"
+
+
+def planned(run: RunDir) -> Plan:
+    """With a module and samples that were given."""
+    with Given(run) as given:
+        module = given.module("job_of_a_notebook", JOB)
+        samples = given.samples(lambda path: given_samples.write([{"x": 1}], path))
+    job = {"class": "job_of_a_notebook:Given", "import_from": [str(module)]}
+    place = {"name": run.name, "folder": os.getcwd(), "data": {"manifest": str(samples)}}
+    return make_plan(config_from_mapping({**place, "job": job, **SETTINGS}, run.config)).plan
+
+
+@pytest.mark.parametrize("way", [Way.REFUSE, Way.FRESH])
+@pytest.mark.parametrize("is_copy", [True, False])
+def test_a_run_that_was_renamed_or_copied_has_what_it_was_given(folder: Path, way: Way, is_copy: bool) -> None:
+    run, now = RunDir(folder / "runs" / "a"), RunDir(Path("runs", "b"))
+    known = planned(run)
+    if is_copy:
+        shutil.copytree(run.path, now.path)
+        shutil.rmtree(run.path)
+    else:
+        run.path.rename(now.path)
+    goes_on = go_on(now, way)[0]
+    assert goes_on.is_new == (way is Way.FRESH)
+    assert Plan.read(now.plan).job.import_from == (str(folder / "runs/b/given" / Path(known.job.import_from[0]).name),)
+    files = [*Plan.read(now.plan).job.import_from, goes_on.plan.code["job_of_a_notebook.py"]["path"]]
+    assert all(map(os.path.exists, [*files, goes_on.plan.config["data"]["manifest"][0]]))
+
+
+def test_a_run_that_is_named_by_a_path_from_here_takes_along_what_it_was_given(folder: Path) -> None:
+    run = RunDir(folder / "runs" / "a")
+    known = planned(run)
+    again = go_on(RunDir(Path("runs", "a")), Way.FRESH)[0]
+    assert again.is_new
+    assert again.plan.created > known.created
+    assert all(map(os.path.isdir, known.job.import_from))

@@ -107,6 +107,21 @@ def test_a_job_that_has_got_the_number_of_a_runs_is_not_cancelled(programs: Path
     assert not (programs / "scancel.called").exists()
 
 
+@pytest.mark.parametrize("name", ["mine", None])
+def test_a_job_that_has_got_the_number_of_a_runs_does_not_make_it_go_on(
+    programs: Path, tmp_path: Path, name: str | None
+) -> None:
+    """A controller that has lost its state counts from 1 again; a site's plugin may rename jobs, and leaves their arguments."""
+    run, submission = recorded(tmp_path, job_ids=("101",), finalize_id="102", folder=str(tmp_path / "runs" / "toy"))
+    argument = "" if name else f"\t/x.sh {task_names(run, submission)[0]}"
+    stand_in(programs, "squeue", f"printf '101|N/A|RUNNING|None|mine{argument}\\n102|N/A|PENDING|Priority|mine\\n'")
+    seen = look(run, [submission])
+    assert seen.active == seen.queued == (frozenset() if name else {1})
+    assert not seen.followed
+    assert seen.entries == ({} if name else {("RUNNING", "None"): 1})
+    assert SlurmExecutor().observe(run, [submission]).active == seen.active
+
+
 def test_jobs_of_a_run_that_was_moved_have_the_names_of_where_it_was(programs: Path, tmp_path: Path) -> None:
     run, submission = recorded(tmp_path, folder="/where/it/was")
     (name, *_) = task_names(RunDir(run.path.rename(tmp_path / "now")), submission)

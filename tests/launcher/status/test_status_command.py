@@ -66,6 +66,22 @@ def test_a_table_has_a_line_a_run_or_a_shard(runs: tuple[RunDir, RunDir], capsys
     assert main(["status", "one", "--csv", "--json"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--failed"], "no shard and no sample has failed"),
+        (["--shards", "--running"], "no shard is in work"),
+        (["--running", "--slow"], "no shard is in work; no shard is much slower than others, or stuck"),
+    ],
+)
+def test_where_there_are_no_shards_such_as_a_flag_asks_for_that_is_said(
+    runs: tuple[RunDir, RunDir], capsys: pytest.CaptureFixture[str], flags: list[str], said: str
+) -> None:
+    capsys.readouterr()
+    main(["status", "other", *flags])
+    assert f"\n  {said}\n" in capsys.readouterr().out
+
+
 def test_a_result_names_its_run_wherever_it_lies(
     runs: tuple[RunDir, RunDir], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -98,7 +98,8 @@ def test_it_takes_what_is_done_while_the_other_goes_on() -> None:
     assert_right()
     assert times_done("second").max() == 1
     assert len(status("second").submissions) == 1
-    assert how_it_waits(run_in(Path.cwd(), "second"), Plan.read(run_in(Path.cwd(), "second").plan)) is None
+    run = run_in(Path.cwd(), "second")
+    wait_until(lambda: how_it_waits(run, Plan.read(run.plan)) is None)
 
 
 def test_one_that_waits_begins_with_the_other(tmp_path: Path) -> None:

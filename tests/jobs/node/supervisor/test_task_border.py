@@ -36,6 +36,14 @@ def test_a_job_that_closes_all_descriptors_when_it_is_set_up_is_told_so(tmp_path
     assert "died 3 times in a row: the Job closed file descriptors that are not its own" in last_end(run).message
 
 
+@pytest.mark.parametrize("where", ["setup_worker", "setup"])
+def test_a_job_that_replaces_sockets_and_threads_is_told_so(tmp_path: Path, where: str) -> None:
+    run = make_run(tmp_path, "tests.example_jobs.leaving_jobs:Patching", 16, params={"where": where}, workers=1)
+
+    assert run_task(run).returncode == 1
+    assert f"{where}: InputError: gevent replaces Python's sockets and threads here" in last_end(run).message
+
+
 @pytest.mark.parametrize("where", ["load", "process"])
 def test_a_timer_that_a_job_leaves_running_fails_no_other_sample(tmp_path: Path, where: str) -> None:
     params = {"where": where, "at": 2}
