@@ -21,6 +21,7 @@ from jobs.gather.sources import Source, sources_of
 from jobs.gather.stored_rows import StoredRows
 from jobs.gather.survey import Survey, Surveyed
 from jobs.kinds import SampleFailureKind
+from jobs.nearest import did_you_mean, nearest
 from jobs.storage.attempts import Attempts
 from jobs.storage.layouts import recall
 from jobs.storage.plans import Plan
@@ -64,7 +65,9 @@ class _Found:
         part = next(part for part in plan.results if part.name == upstream.manifest)
         there = {output.name for output in layout.outputs} if layout else {*upstream.outputs}
         if lacking := [name for name in upstream.outputs if name not in there]:
-            raise RunError(f"run {upstream.name} has no output {lacking[0]!r} (data.manifest.outputs)")
+            which = f"{lacking[0]!r} (data.manifest.outputs){did_you_mean(nearest(lacking[0], there))}"
+            known = f"it has {', '.join(sorted(there))}"
+            raise RunError(f"run {upstream.name} has no output {which}; {known}. Correct the config, and submit that")
         survey = Survey(part.rows, outputs=layout.outputs if layout else ())
         return cls(plan, part, attempts, sources, Budgets(run, plan), survey)
 
