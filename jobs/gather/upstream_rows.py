@@ -152,7 +152,7 @@ class UpstreamRows:
         """At a run that goes on, of which these rows are there by now."""
         self._found = _Found.look(self._upstream, self._found.attempts)
         if not self._found.has(start, stop):
-            raise RunError(f"run {self._upstream.name} has not done rows {start}-{stop - 1} yet")
+            raise RunError(f"run {self._upstream.name} has not done rows {Spans([(start, stop)])} yet")
 
     def _indexed(self, rows: Range) -> StoredRows:
         found, first = self._found, self._found.part.start
