@@ -31,7 +31,15 @@ def brief_line(status: Status | CompleteRun) -> str:
     parts = [*_samples(status, status), *filter(None, [status.beyond_samples])]
     if shards := status.count(ShardState.FAILED):
         parts.append(f"{counted(shards, 'shard')} failed")
-    return ", ".join([*parts, *_pace(status)])
+    return ", ".join([*parts, *_pace(status), *_awaited(status)])
+
+
+def _awaited(status: Status | CompleteRun) -> list[str]:
+    """For which run one waits that is not at work; one that has failed waits for a person."""
+    if isinstance(status, CompleteRun) or status.state in (RunState.RUNNING, RunState.COMPLETE, RunState.FAILED):
+        return []
+    link = status.chain.blocking if status.chain.waiting else None
+    return [f"waits for {on_one_line(reference(link.run))}"] if link else []
 
 
 def _pace(status: Status | CompleteRun) -> list[str]:

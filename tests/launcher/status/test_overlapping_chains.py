@@ -64,6 +64,15 @@ def test_one_that_waits_is_submitted_once_the_first_begins() -> None:
     assert told("third")[-1] == "next: launcher submit first"
 
 
+def test_a_list_says_for_which_run_one_waits() -> None:
+    lines = {line.split()[0]: line for line in command("list")[1].splitlines()}
+    assert lines["second"].endswith("0 of 40 samples (0%), waits for first")
+    begins("second", 4)
+    lines = {line.split()[0]: line for line in command("list")[1].splitlines()}
+    assert "waits" not in lines["second"]
+    assert lines["third"].endswith("0 of 40 samples (0%), waits for second")
+
+
 def test_what_failed_is_named_while_the_one_before_it_goes_on() -> None:
     begins("first", 20)
     ends(begins("second"), FailureKind.ERROR)
