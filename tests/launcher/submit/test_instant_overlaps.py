@@ -248,6 +248,16 @@ def test_samples_that_failed_are_tried_again_by_a_person_and_not_by_the_other_on
     assert str(Submission.read(second.submission(3)).rows) == "0-3"
 
 
+def test_one_that_is_extended_says_what_is_made_of_it(tmp_path: Path) -> None:
+    GatedExecutor.held.clear()
+    done("submit", "first.yaml", "second.yaml")
+    done("plan", "third.yaml")
+    write_rows(tmp_path, ROWS + 1)
+    said = done("extend", "first")
+    assert "made of what it had, and outdated now: second; what to do there: launcher status second" in said
+    assert "outdated now" not in done("extend", "first")
+
+
 def test_a_cancelled_one_waits_no_more_and_holds_what_it_has_begun_with() -> None:
     done("submit", "first.yaml", "second.yaml")
     said = done("cancel", "second")
