@@ -165,6 +165,8 @@ def waiting_lines(status: "Status") -> Iterator[str]:
     if status.state in (RunState.RUNNING, RunState.COMPLETE):
         return
     link = chain.blocking
+    if chain.outdated and not link and not chain.goes_on:  # what was said above is all that there is to do
+        return
     if chain.waiting and chain.waiting.problem:
         yield f"  could not be submitted: {short_line(chain.waiting.problem)}; when that is mended: launcher submit {name}"
     elif link and link.lets_begin and (status.state is RunState.FAILED or not chain.waiting):
