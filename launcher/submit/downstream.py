@@ -123,14 +123,15 @@ def _begin(run: RunDir, waiting: Waiting) -> None:
         return  # the last one of several starts it; or it waits for the run that this one is a copy of
     config = config_from_mapping(waiting.config, config_path(plan), profiles=waiting.profiles)
     planned = go_on(run, plan, config)
-    selection = select_rows(run, planned.plan)
+    upstream = Upstream.of(planned.plan)
+    selection = select_rows(run, planned.plan, failed=not (upstream and upstream.overlaps))
     if selection.rows:
         for made in submit(run, config, selection, options=waiting.options):
             print(f"{run.path}: submission {made.number}: {choose_executor(made.executor).place(made)}", flush=True)
         start_overlapping(run)
-    elif not selection.running:  # somebody has submitted it meanwhile, or it has taken all that it waits for
+    elif not (selection.running or unfinished(run)):  # somebody has submitted it, or it has taken all that it waits for
         forget(run, planned.plan)
-    # Else its own end sees what is left to do: it may have left samples that were not there.
+    # Else its own end sees what is left to do, samples that were not there, or the other run's, which may do some again.
 
 
 def readers_of(run: RunDir) -> list[RunDir]:

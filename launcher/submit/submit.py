@@ -63,8 +63,11 @@ class Selection:
     is_first: bool = False
 
 
-def select_rows(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -> Selection:
-    """What is not done and in nobody's hands; of shards ``asked`` for, batches too that are damaged or with failed samples."""
+def select_rows(run: RunDir, plan: Plan, asked: Sequence[int] | None = None, *, failed: bool = True) -> Selection:
+    """What is not done and in nobody's hands; of shards ``asked`` for, batches too that are damaged or with failed samples.
+
+    ``failed``: those with failed samples, too, of shards that have failed by that.
+    """
     if asked is not None:
         refuse_cleaned(run)
     table = plan.table
@@ -76,7 +79,7 @@ def select_rows(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -> 
     wanted = Spans([(0, len(table))]) if asked is None else Spans.of_numbers(asked)
     done = states.in_state(ShardState.DONE)
     taken = _taken(table, active.values(), states.in_state(ShardState.RUNNING))
-    rows = _worth_doing(run, plan, states, wanted, redo=asked is not None) - taken
+    rows = _worth_doing(run, plan, states, wanted, redo=asked is not None, failed=failed) - taken
     shards = table.shards_in(rows)
     running = (wanted if asked is not None else wanted - done) & table.shards_in(taken) - shards
     is_first = not states.closed and not taken
@@ -96,11 +99,11 @@ def _taken(table: ShardTable, active: Iterable[SubmissionState], running: Spans)
     return held | table.rows_of((running - table.shards_in(held)).numbers)
 
 
-def _worth_doing(run: RunDir, plan: Plan, states: Shards, wanted: Spans, *, redo: bool) -> Spans:
+def _worth_doing(run: RunDir, plan: Plan, states: Shards, wanted: Spans, *, redo: bool, failed: bool) -> Spans:
     """Of the wanted shards, the rows that are not done, and what has to be done again; ``redo``: all that is worth it."""
     rows, closed = plan.table.rows_of(wanted.numbers), states.closed
-    failed = states.in_state(ShardState.FAILED) & wanted
-    again = _spoilt(run, plan, failed & plan.table.whole_shards(closed)) | rows & _stale(run, plan)
+    bad = states.in_state(ShardState.FAILED) & wanted & plan.table.whole_shards(closed) if failed else Spans()
+    again = _spoilt(run, plan, bad) | rows & _stale(run, plan)
     return rows - closed | again | (_worth_redoing(run, plan, rows & closed) if redo else Spans())
 
 

@@ -121,7 +121,9 @@ def test_outputs_that_come_to_be_while_it_looks_are_those_of_what_it_found(
 def test_an_output_that_it_does_not_have_is_told_once_it_has_some(run: RunDir) -> None:
     rows = UpstreamRows(upstream_of(run, outputs=("why",)))
     do(run, "0-3")
-    with pytest.raises(OSError, match=r"run first has no output 'why' \(data\.manifest\.outputs\)"):
+    with pytest.raises(
+        OSError, match=r"no output 'why' \(data\.manifest\.outputs\); it has .*label.*\. Correct the config"
+    ):
         labels(rows, 0, 4)
 
 

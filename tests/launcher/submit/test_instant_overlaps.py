@@ -42,12 +42,13 @@ OPEN = 18
 class GatedExecutor(InstantExecutor):
     """Runs that are ``held`` do some rows, and go on until ``let_go``; of others that overlap what is there is done.
 
-    ``options`` are what this shell says of a scheduler; ``failing`` runs fail.
+    ``options`` are what this shell says of a scheduler; ``failing`` runs fail, and of all but the first ``bad`` samples.
     """
 
     name = "gated"
     held: ClassVar[set[str]] = set()
     failing: ClassVar[set[str]] = set()
+    bad: ClassVar[set[int]] = set()
     options: ClassVar[Mapping[str, str]] = {}
 
     def resources(self, config: Config) -> Resources:
@@ -69,7 +70,8 @@ def work(run: RunDir, number: int, until: int | None = None) -> None:
         taken = {number: some & rows for number, some in done.items()}
     writer = AttemptWriter(run, number, name=new_name(number, 0))
     failed = run.name in GatedExecutor.failing
-    writer.commit_all(Spans() if failed else rows if until is None else rows.within(0, until), everything)
+    bad = GatedExecutor.bad if upstream else ()
+    writer.commit_all(Spans() if failed else rows if until is None else rows.within(0, until), everything, bad)
     if until is not None:
         writer.beat(taken=taken)
         writer.close()
@@ -87,6 +89,7 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(GatedExecutor, "held", {"first"})
     monkeypatch.setattr(GatedExecutor, "failing", set())
+    monkeypatch.setattr(GatedExecutor, "bad", set())
     monkeypatch.setattr(GatedExecutor, "options", {})
     write(tmp_path, "first", write_rows(tmp_path, ROWS))
     write(tmp_path, "second", taken("first"))
@@ -227,6 +230,32 @@ def test_one_that_fails_when_the_other_is_complete_is_not_started_again_by_its_o
     let_go()
     assert states("first", "second") == ["complete", "failed"]
     assert run_of("second").submission_numbers() == [1, 2]
+
+
+def test_samples_that_failed_are_tried_again_by_a_person_and_not_by_the_other_ones_end(tmp_path: Path) -> None:
+    """What is made of their batches would be outdated, one run after the other, for nothing."""
+    write(tmp_path, "second", taken("first"), node={"max_failed_samples": 0})
+    GatedExecutor.bad.add(3)
+    done("submit", "first.yaml", "second.yaml")
+    assert states("second") == ["failed"]
+    let_go()
+    second = run_of("second")
+    assert (states("second"), ok("second")) == (["failed"], ROWS - 1)
+    assert str(Submission.read(second.submission(2)).rows) == f"{OPEN}-{ROWS - 1}"
+    GatedExecutor.bad.clear()
+    done("rerun", "second")
+    assert states("second") == ["complete"]
+    assert str(Submission.read(second.submission(3)).rows) == "0-3"
+
+
+def test_one_that_is_extended_says_what_is_made_of_it(tmp_path: Path) -> None:
+    GatedExecutor.held.clear()
+    done("submit", "first.yaml", "second.yaml")
+    done("plan", "third.yaml")
+    write_rows(tmp_path, ROWS + 1)
+    said = done("extend", "first")
+    assert "made of what it had, and outdated now: second; what to do there: launcher status second" in said
+    assert "outdated now" not in done("extend", "first")
 
 
 def test_a_cancelled_one_waits_no_more_and_holds_what_it_has_begun_with() -> None:

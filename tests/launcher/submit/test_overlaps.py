@@ -124,7 +124,7 @@ def test_it_does_not_wait_for_one_that_was_cancelled_and_goes_on_when_that_does(
     assert found.state is RunState.INCOMPLETE
     assert not found.groups
     said = shown("second")
-    assert "  waits for first, which was cancelled, and is submitted by itself once that is complete" in said
+    assert "  waits for first, which was cancelled, and is submitted by itself once that goes on" in said
     assert said.splitlines()[-1] == "next: launcher rerun first"
     go()
     done("rerun", "first")
