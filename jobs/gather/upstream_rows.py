@@ -20,6 +20,8 @@ from jobs.gather.committed import Committed
 from jobs.gather.sources import Source, sources_of
 from jobs.gather.stored_rows import StoredRows
 from jobs.gather.survey import Survey, Surveyed
+from jobs.kinds import SampleFailureKind
+from jobs.nearest import did_you_mean, nearest
 from jobs.storage.attempts import Attempts
 from jobs.storage.layouts import recall
 from jobs.storage.plans import Plan
@@ -57,13 +59,13 @@ class _Found:
         run = upstream.directory
         plan, attempts = Plan.read(run.plan), attempts or Attempts(run)
         sources = sources_of(attempts.read())
-        layout = recall(
-            run
-        )  # after them: of a run that goes on it comes to be before anything is done that has outputs
+        layout = recall(run)  # after them: of a run that goes on it comes to be before anything is done with outputs
         part = next(part for part in plan.results if part.name == upstream.manifest)
         there = {output.name for output in layout.outputs} if layout else {*upstream.outputs}
         if lacking := [name for name in upstream.outputs if name not in there]:
-            raise RunError(f"run {upstream.name} has no output {lacking[0]!r} (data.manifest.outputs)")
+            which = f"{lacking[0]!r} (data.manifest.outputs){did_you_mean(nearest(lacking[0], there))}"
+            known = f"it has {', '.join(sorted(there))}"
+            raise RunError(f"run {upstream.name} has no output {which}; {known}. Correct the config, and submit that")
         survey = Survey(part.rows, outputs=layout.outputs if layout else ())
         return cls(plan, part, attempts, sources, Budgets(run, plan), survey)
 
@@ -111,15 +113,18 @@ class UpstreamRows:
         if not self._upstream.keeps_failed:
             return {}
         why = [self._failed.get(row) for _, rows, _ in self._stretches(batch) for row in rows.tolist()]
-        return {
-            at: FailedUpstreamError(f"failed in {self._upstream.name}: {text}") for at, text in enumerate(why) if text
-        }
+        return {at: FailedUpstreamError(self._told(text)) for at, text in enumerate(why) if text}
+
+    def _told(self, why: str) -> str:
+        """Why a sample failed there; of one that had failed before, where it did first."""
+        before = f"{SampleFailureKind.LOAD}: {FailedUpstreamError.__name__}: "
+        return why.removeprefix(before) if why.startswith(before) else f"failed in {self._upstream.name}: {why}"
 
     def _stretches(self, batch: pa.RecordBatch) -> Iterator[tuple[int, np.ndarray, StoredRows]]:
         """Rows near to each other, with the first of them, and where they lie; those of a probe are all over the run."""
         rows = np.asarray(batch.column(ROW))
-        steps = np.diff(rows)
-        cuts = np.flatnonzero((steps < 1) | (steps > _GAP)) + 1
+        steps, gap = np.diff(rows), 1 if self._upstream.overlaps else _GAP  # between them some may not be there yet
+        cuts = np.flatnonzero((steps < 1) | (steps > gap)) + 1
         for near in np.split(rows, cuts):
             first, stop = int(near[0]), int(near[-1]) + 1
             with _as_os_error():
@@ -145,7 +150,7 @@ class UpstreamRows:
         """At a run that goes on, of which these rows are there by now."""
         self._found = _Found.look(self._upstream, self._found.attempts)
         if not self._found.has(start, stop):
-            raise RunError(f"run {self._upstream.name} has not done rows {start}-{stop - 1} yet")
+            raise RunError(f"run {self._upstream.name} has not done rows {Spans([(start, stop)])} yet")
 
     def _indexed(self, rows: Range) -> StoredRows:
         found, first = self._found, self._found.part.start

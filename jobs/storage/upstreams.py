@@ -5,14 +5,14 @@ that something of it was computed again. Of a run that goes on while this one ta
 attempts say which submission had done what they took (``taken`` of their beats).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from jobs.errors import RunError
 from jobs.plural import counted
-from jobs.storage.attempts import Attempt, Attempts, owners
+from jobs.storage.attempts import Attempts, Ownership, owners
 from jobs.storage.files import exists, is_file
 from jobs.storage.plans import Plan, refuse_unknown
 from jobs.storage.records import Part
@@ -79,14 +79,14 @@ class Upstream:
             return f"run {self.name} was cleaned, and with it its outputs went, which samples have; compute it anew (--fresh)"
         return self._own_change("this run")
 
-    def change(self, run: RunDir, made_of_it: str = "this run") -> str | None:
+    def change(self, run: RunDir, made_of_it: str = "this run", stale: Spans | None = None) -> str | None:
         """What has become of it since the ``run`` was made of it, or of those that it is made of itself, in words.
 
-        None where all is as it was, or is gone, which changes no result.
+        None where all is as it was, or is gone, which changes no result. ``stale``: what is known of that.
         """
         if own := self._own_change(made_of_it):
             return own
-        if rows := self.stale(run):
+        if rows := self.stale(run) if stale is None else stale:
             return f"run {self.name} has computed {counted(rows.count, 'sample')} again since {made_of_it} took them from it"
         above = Upstream.of(Plan.read(self.directory.plan)) if is_file(self.directory.plan) else None
         return above.change(self.directory, f"run {self.name}") if above else None
@@ -108,15 +108,24 @@ class Upstream:
         is_planned_alone = self.overlaps and not self.kept
         return plan_seal(plan, part) if is_planned_alone else stored_seal(self.directory, plan, part)
 
-    def stale(self, run: RunDir) -> Spans:
-        """The rows of the ``run``, which overlaps with it, that are done, and made of what it has computed again since."""
+    def stale(
+        self, run: RunDir, made: Sequence[Ownership] | None = None, known: Sequence[Ownership] | None = None
+    ) -> Spans:
+        """The rows of the ``run``, which overlaps with it, that are done, and made of what it has computed again since.
+
+        ``made``: who counts for which rows of the run, where that was read, and ``known`` of this one, where it was read later.
+        """
         if not self.overlaps or self.kept or not is_file(self.directory.plan):
             return Spans()
-        made = owners(Attempts(run).read())  # first: what was taken is done by the time that the other one is read
-        plan = Plan.read(self.directory.plan)
-        part = _part(plan, self.manifest)
-        now = rows_done(part, Attempts(self.directory).read()) if part else {}
-        return union(one.rows - _still_right(one.attempt.beat.taken, now) for one in made)
+        if made is None:  # first: what was taken is done by the time that the other one is read
+            made = owners(Attempts(run).read())
+        part = _part(Plan.read(self.directory.plan), self.manifest)
+        return union(one.rows for one in made) - _still_right(made, self._done(part, known) if part else {})
+
+    def _done(self, part: Part, known: Sequence[Ownership] | None = None) -> dict[int, Spans]:
+        """The rows of a part of it that are done, counted from its first, by the submission whose values count."""
+        done = by_submission(part, owners(Attempts(self.directory).read()) if known is None else known)
+        return {number: part.own(rows) for number, rows in done.items()}
 
     @property
     def has_ended(self) -> bool:
@@ -129,10 +138,8 @@ class Upstream:
         """The rows of a run that overlaps with it which it has not done yet; None where they do not overlap."""
         if not self.overlaps or not is_file(self.directory.plan):
             return None
-        plan = Plan.read(self.directory.plan)
-        part = _part(plan, self.manifest)
-        done = rows_done(part, Attempts(self.directory).read()) if part else {}
-        return Spans([(0, part.rows if part else 0)]) - union(done.values())
+        part = _part(Plan.read(self.directory.plan), self.manifest)
+        return Spans([(0, part.rows)]) - union(self._done(part).values()) if part else Spans()
 
     def has_grown(self, rows: int) -> bool:
         """Whether it has more samples by now than it had for a plan with so many ``rows``."""
@@ -144,24 +151,29 @@ def refuse_outdated(run: RunDir, plan: Plan) -> None:
     """Raises RunError where the run whose samples a plan has was computed again, so that its results may be others by now."""
     upstream = Upstream.of(plan)
     if upstream and (change := upstream.change(run)):
-        raise RunError(f"{run.path}: {change}. {ways_on(run, run.argument, plan, upstream)}")
+        raise RunError(f"{run.path}: {change}. {ways_on(run.argument, plan, upstream, upstream.stale(run))}")
 
 
-def ways_on(run: RunDir, name: str, plan: Plan, upstream: Upstream) -> str:
+def ways_on(name: str, plan: Plan, upstream: Upstream, stale: Spans) -> str:
     """What to do about that: results are of the rows that they were made of, so they can be kept where these are the same."""
     keep = f"Where the results stay right all the same: launcher rerun {name} --keep-results; t"
     if upstream.is_another:
         again = f"o compute everything again: launcher rerun {name} --fresh"
         return f"It has other samples, too. T{again}" if upstream.has_grown(plan.rows) else f"{keep}{again}"
-    if upstream.stale(run):
+    if stale:
         return f"{keep}o compute those again: launcher rerun {name}"
     return f"What is made of that comes first: launcher status {RunDir(Path(upstream.run)).argument}"
 
 
-def _still_right(taken: Mapping[int, Spans], now: Mapping[int, Spans]) -> Spans:
+def _still_right(made: Iterable[Ownership], now: Mapping[int, Spans]) -> Spans:
     """Of rows that were taken from submissions of a run, those that no other one has done since."""
+    taken: dict[int, list[Spans]] = {}
+    for one in made:
+        for number, rows in one.attempt.beat.taken.items():
+            taken.setdefault(number, []).append(one.rows & rows)
     return union(
-        rows - union(others for number, others in now.items() if number != source) for source, rows in taken.items()
+        union(rows) - union(others for other, others in now.items() if other != number)
+        for number, rows in taken.items()
     )
 
 
@@ -180,8 +192,3 @@ def stored_seal(run: RunDir, plan: Plan, part: Part) -> str:
 def plan_seal(plan: Plan, part: Part) -> str:
     """The seal of a part of which nothing is stored: another one where the run is planned anew, or has grown."""
     return seal_of(f"{plan.fingerprint} {plan.created!r} {plan.generation}", part, ())
-
-
-def rows_done(part: Part, attempts: Iterable[Attempt]) -> dict[int, Spans]:
-    """The rows of a part that are done, counted from its first, by the submission whose values count."""
-    return {number: part.own(rows) for number, rows in by_submission(part, owners(attempts)).items()}

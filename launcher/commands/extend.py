@@ -42,6 +42,16 @@ def extend(options: argparse.Namespace, printer: Printer) -> bool:
     return True
 
 
+def _outdated(run: RunDir) -> Iterator[str]:
+    """The runs that are made of what it had."""
+    from launcher.status.reader import StatusReader
+    from launcher.submit.downstream import readers_of
+
+    names = [reference(one) for one in readers_of(run) if StatusReader(one).read().chain.outdated]
+    if names:
+        yield f"made of what it had, and outdated now: {', '.join(names)}; what to do there: launcher status {names[0]}"
+
+
 def _told(run: RunDir, known: Plan, done: "Extended", *, is_again: bool, is_whole: bool) -> Iterator[str]:
     """What was found, and what to do next; ``is_whole``: it was looked for in all of the run's own manifest."""
     if not done.new and not is_again:
@@ -55,6 +65,7 @@ def _told(run: RunDir, known: Plan, done: "Extended", *, is_again: bool, is_whol
     if done.gone and is_whole:
         yield f"gone from the manifest: {counted(done.gone, 'sample')}; what the run has of them stays"
     if done.new or is_again:
+        yield from _outdated(run)
         yield f"next: launcher rerun {reference(run)}"
 
 

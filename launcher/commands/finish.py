@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InputError
+from jobs.kinds import RunState
 from jobs.storage.code import fingerprint
 from jobs.storage.files import exists
 from jobs.storage.growth import Growth
@@ -21,6 +22,7 @@ from launcher.runs.downstream import waiting_for
 from launcher.runs.find import RUNS_FOLDER, find_run, list_runs, reference
 from launcher.runs.set_aside import was_set_aside
 from launcher.runs.submissions import read_submissions
+from launcher.status.reader import StatusReader
 from launcher.submit.result import gather_result
 from launcher.units import counted, rows_between
 
@@ -55,8 +57,8 @@ def _cancelled(run: RunDir, printer: Printer) -> Done:
         printer.say(
             f"{name} waits no more for {', '.join(map(reference, waited))}; to have it wait again: launcher submit {name}"
         )
-    if after:
-        printer.say(f"these wait until {name} is complete, or until they are cancelled too: {', '.join(after)}")
+    if after and StatusReader(run).read().state is not RunState.COMPLETE:
+        printer.say(f"these wait for {name}, unless they are cancelled too: {', '.join(after)}")
     word = "cancelled" if cancelled or waited else "with nothing to cancel"
     return Done(word, {"run": str(run.path), "cancelled": cancelled})
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from jobs.errors import LauncherError
 from jobs.storage.files import is_file
 from jobs.storage.rundir import RunDir
+from jobs.storage.upstreams import Upstream
 from launcher.commands.printer import Printer
 from launcher.commands.targets import Target, load_target, swept, way_of
 from launcher.config.config import Config
@@ -139,7 +140,10 @@ class _Found:
     def _columns(self) -> Mapping[str, str]:
         from jobs.storage.samples import Samples
 
-        return Samples(self.planned.plan.manifest_file(self.planned.run)).columns
+        plan = self.planned.plan
+        upstream = Upstream.of(plan)
+        outputs = dict.fromkeys(upstream.outputs, f"in run {upstream.name}") if upstream else {}
+        return {**Samples(plan.manifest_file(self.planned.run)).columns, **outputs}
 
     @cached_property
     def _sizes(self) -> list[int]:

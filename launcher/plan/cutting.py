@@ -15,7 +15,6 @@ from typing import NamedTuple
 from jobs.storage.plans import Plan
 from jobs.storage.spans import Range, Spans
 from jobs.storage.submission import Submission
-from jobs.storage.upstreams import Upstream
 
 # Where samples are taken as another run does them, a worker begins with so many ranges: one begins when all of it is there.
 # Many workers have fewer, and so many together: each has a file, and whoever waits looks at all of them.
@@ -25,13 +24,15 @@ _INFLOW_RANGES_TOGETHER = 4096
 _TURNS = 8
 
 
-def assign(plan: Plan, submission: Submission, rows: Spans, tasks: int) -> Submission:
-    """The submission with these rows for so many array tasks, fewer where there are not as many batches."""
+def assign(plan: Plan, submission: Submission, rows: Spans, tasks: int, *, to_come: bool = False) -> Submission:
+    """The submission with these rows for so many array tasks, fewer where there are not as many batches.
+
+    ``to_come``: of some the samples are not there yet, but come from a run that goes on.
+    """
     nodes = submission.resources.nodes_per_task or 1
     config = submission.resources.config or plan.config
     side_by_side = config.get("data", {}).get("order") == "parallel"
-    upstream = Upstream.of(plan)
-    if upstream and upstream.overlaps:
+    if to_come:
         each = max(1, min(_INFLOW_RANGES, _INFLOW_RANGES_TOGETHER // (tasks * nodes)))
         ranges = cut(plan, rows, tasks * nodes * each)
     else:

@@ -72,7 +72,7 @@ def make_plan(config: Config, way: Way = Way.REFUSE, checked: Callable[[], objec
     checked()
     was_planned = has_content(run.plan)
     if not was_planned and (plan := _plan_anew(run, config, job, needed)):
-        return Planned(run, plan, is_new=True, notes=told(Upstream.of(plan)))
+        return Planned(run, plan, is_new=True, notes=tuple(told(plan)))
     known, changes = compared(run, Plan.read(run.plan), config, job)
     if changes and not was_planned:  # it is the plan of somebody who goes on with it now
         raise InputError(
@@ -121,7 +121,7 @@ def _settled(run: RunDir, known: Plan, config: Config, job: JobSpec, changes: Se
         _take_along(config, run, new)
         aside = replace_run(run, known, new, set_aside=with_results)
     notes = [f"what was computed before is set aside: {aside}"] if aside else []
-    notes += told(Upstream.of(made))
+    notes += told(made)
     return Planned(run, made, is_new=True, notes=(*_changes_told("planned anew", changes), *notes))
 
 

@@ -1,6 +1,6 @@
 """The upstream of a config: the run whose samples it has, as a manifest; and the runs that it comes after, without circles."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from jobs.storage.plans import Plan
 from jobs.storage.records import Part
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
+from jobs.storage.submission import NodeSettings
 from jobs.storage.upstreams import Upstream, plan_seal, stored_seal
 from launcher.config.config import Config
 from launcher.config.data_section import RunManifest
@@ -161,9 +162,27 @@ def upstream_change(known: Upstream | None, now: Upstream | None) -> str | None:
     return f"run {now.name} was computed again" if now.seal else f"run {now.name} is not complete any more"
 
 
-def told(upstream: Upstream | None) -> tuple[str, ...]:
-    """What a person has to know of the samples that were taken over."""
-    if upstream is None or not upstream.omitted:
-        return ()
-    which, run = counted(upstream.omitted, "sample"), reference(upstream.directory)
-    return (f"left out: {which} that failed in {upstream.name}, see `launcher errors {run}`",)
+def told(plan: Plan) -> Iterator[str]:
+    """What a person has to know of the samples that a plan has of another run."""
+    upstream = Upstream.of(plan)
+    if upstream is None:
+        return
+    run = reference(upstream.directory)
+    if upstream.omitted:
+        which = counted(upstream.omitted, "sample")
+        yield f"left out: {which} that failed in {upstream.name}, see `launcher errors {run}`"
+    before = Plan.read(upstream.directory.plan)
+    if upstream.keeps_failed and _share_to_fail(plan) < _share_to_fail(before):
+        here, there = _may_fail(plan), _may_fail(before)
+        yield f"samples that fail in {run} fail here too: node.max_failed_samples is {here} here, and {there} there"
+
+
+def _may_fail(plan: Plan) -> float | int:
+    found: float | int = plan.config.get("node", {}).get("max_failed_samples", NodeSettings.max_failed_samples)
+    return found
+
+
+def _share_to_fail(plan: Plan) -> float:
+    """Of all samples of a run that has shards of one size, how many may fail."""
+    limit = _may_fail(plan)
+    return limit * plan.shard_count / plan.rows if isinstance(limit, int) else limit

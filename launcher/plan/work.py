@@ -8,6 +8,7 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Submission
+from jobs.storage.upstreams import Upstream
 from launcher.plan.cutting import assign
 
 
@@ -18,7 +19,9 @@ def with_work(run: RunDir, plan: Plan, submission: Submission, rows: Spans, task
     others = table.rows_of((table.shards_in(rows) - table.whole_shards(rows)).numbers) - rows
     others &= union(attempt.beat.done for attempt in Attempts(run).read())
     failed_before = failed_by_shard(run, plan, others) if others else {}
-    return replace(assign(plan, submission, rows, tasks), failed_before=failed_before)
+    upstream = Upstream.of(plan)
+    to_come = upstream is not None and bool(rows & (upstream.to_come() or Spans()))
+    return replace(assign(plan, submission, rows, tasks, to_come=to_come), failed_before=failed_before)
 
 
 def failed_by_shard(run: RunDir, plan: Plan, rows: Spans) -> dict[int, int]:

@@ -11,6 +11,8 @@ from launcher.config.config import Config
 from launcher.config.upstreams import with_paths
 from launcher.plan.plan import Planned, make_plan
 
+_WHY = ", and a probe takes samples from all over it; one that it has done: launcher try CONFIG --row N"
+
 
 @contextmanager
 def throw_away_run(config: Config) -> Iterator[Planned]:
@@ -36,4 +38,4 @@ def throw_away_run(config: Config) -> Iterator[Planned]:
 
 def _not_ready(upstream: Upstream) -> str | None:
     """Why samples from all over a run cannot be read; None where they can."""
-    return upstream.objection() or (f"run {upstream.name} is not complete" if upstream.to_come() else None)
+    return upstream.objection() or (f"run {upstream.name} is not complete{_WHY}" if upstream.to_come() else None)

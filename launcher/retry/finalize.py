@@ -17,7 +17,7 @@ from jobs.storage.code import refusal
 from jobs.storage.old_run import import_run
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
-from jobs.storage.spans import union
+from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Resources, Submission
 from jobs.storage.upstreams import Upstream
 from launcher.config.settings import RetrySettings
@@ -133,9 +133,9 @@ def _undone(run: RunDir, plan: Plan, submission: Submission, ending: Ending) -> 
     upstream = Upstream.of(plan)
     if upstream is None or not upstream.overlaps:
         return undone
-    goes_on, to_come = not upstream.has_ended, upstream.to_come()
-    if to_come:
-        to_come = plan.table.whole_batches(to_come)  # those of the other run may be others
+    goes_on = not upstream.has_ended
+    if (to_come := upstream.to_come()) is not None:  # the other run's batches are of another size
+        to_come = plan.table.whole_batches(to_come & Spans([(0, plan.rows)]))
     return replace(undone, to_come=to_come, goes_on=goes_on, again=upstream.stale(run))
 
 

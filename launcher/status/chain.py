@@ -1,12 +1,13 @@
 """Chain: the runs that a run comes after, in order, each with how it stands, and what that means for the run."""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from jobs.kinds import RunState
+from jobs.storage.attempts import Ownership
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.upstreams import Upstream, ways_on
@@ -52,6 +53,13 @@ class Link:
         how = {RunState.FAILED: "which failed", RunState.CANCELLED: "which was cancelled"}
         return how.get(self.status.state, f"which is {self.status.state}")
 
+    @property
+    def turn(self) -> str:
+        """When the run after it is submitted, as it is said of the run: ``once that is complete``."""
+        if self.status is None or not self.overlaps or self.is_running:
+            return "once that is complete"
+        return f"once that {'begins' if self.status.state is RunState.PLANNED else 'goes on'}"
+
     def to_json(self) -> "LinkDocument":
         if self.status is None:
             return {"run": str(self.run.path), "state": None}
@@ -76,8 +84,10 @@ class Chain:
     redoes_some: bool = False
 
     @classmethod
-    def read(cls, run: RunDir, plan: Plan, read: Callable[[RunDir], "Status | None"]) -> Self:
-        """``read`` gives the status of another run, None where there is none."""
+    def read(
+        cls, run: RunDir, plan: Plan, owners: Sequence[Ownership], read: Callable[[RunDir], "Status | None"]
+    ) -> Self:
+        """``owners``: who counts for which rows of the run. ``read`` gives the status of another run, None if there is none."""
         if not plan.after:
             return cls()
         upstream = Upstream.of(plan)
@@ -87,20 +97,30 @@ class Chain:
         found: dict[Path, Link] = {}
         for link in own:
             found |= {one.run.path: one for one in (*(link.status.chain.links if link.status else ()), link)}
-        outdated = upstream.change(run) if upstream else None
-        advice = ways_on(run, reference(run), plan, upstream) if upstream and outdated else None
-        redoes_some = bool(upstream and outdated and upstream.stale(run) and not upstream.is_another)
-        return cls(tuple(found.values()), own, how_it_waits(run, plan), outdated, advice, redoes_some)
+        chain = cls(tuple(found.values()), own, how_it_waits(run, plan))
+        if upstream is None:
+            return chain
+        seen = found.get(upstream.directory.path)
+        stale = upstream.stale(run, owners, seen.status.shards.owners if seen and seen.status else None)
+        if (outdated := upstream.change(run, stale=stale)) is None:
+            return chain
+        advice = ways_on(reference(run), plan, upstream, stale)
+        return replace(chain, outdated=outdated, ways_on=advice, redoes_some=bool(stale) and not upstream.is_another)
 
     @property
     def blocking(self) -> Link | None:
-        """What it waits for: of a run before it that is not complete, what that waits for itself."""
+        """What it waits for: of a run before it that is not complete, what that may not begin before."""
         return _cause(link for link in self.own if not link.is_complete)
 
     @property
     def barrier(self) -> Link | None:
         """The same, as far as it may not begin before."""
         return _cause(link for link in self.own if not link.lets_begin)
+
+    @property
+    def source(self) -> Link | None:
+        """The run that goes on now and whose samples it takes meanwhile."""
+        return next((link for link in self.own if link.overlaps and link.is_running), None)
 
     @property
     def goes_on(self) -> bool:
@@ -110,7 +130,9 @@ class Chain:
         if self.blocking is None:  # it is being submitted, unless whoever does that was killed
             return any(link.status and time.time() - link.status.ended < _START_SECONDS for link in self.own)
         before = self.blocking.status
-        return before is not None and (before.state is RunState.RUNNING or before.chain.goes_on)
+        if before is None or before.state is RunState.FAILED:
+            return False
+        return before.state is RunState.RUNNING or before.chain.goes_on
 
     def add_to(self, document: "ChainDocument") -> None:
         """What `status --json` has of it; nothing for a run that comes after none."""
@@ -125,11 +147,12 @@ class Chain:
 
 
 def _cause(links: Iterator[Link]) -> Link | None:
-    """Why the first of these runs is not complete."""
+    """Why the first of these runs is not complete; it ``overlaps`` where all of them do, from that one on."""
     link = next(links, None)
     if link is None or link.status is None or link.is_running:
         return link
-    return link.status.chain.blocking or link
+    cause = link.status.chain.barrier
+    return replace(cause, overlaps=cause.overlaps and link.overlaps) if cause else link
 
 
 def link_lines(chain: Chain, summary: Callable[["Status"], str]) -> Iterator[str]:
@@ -145,20 +168,25 @@ def waiting_lines(status: "Status") -> Iterator[str]:
     if chain.outdated:
         yield f"  outdated: {chain.outdated}"
         yield f"    {chain.ways_on}"
-    if status.state is RunState.RUNNING and (link := chain.blocking) and link.is_running:
+    if status.state is RunState.RUNNING and (link := chain.source):
         yield f"  takes the samples of {reference(link.run)} as that has done them"
     if status.state in (RunState.RUNNING, RunState.COMPLETE):
         return
+    link = chain.blocking
+    if chain.outdated and not link and not chain.goes_on:  # what was said above is all that there is to do
+        return
     if chain.waiting and chain.waiting.problem:
         yield f"  could not be submitted: {short_line(chain.waiting.problem)}; when that is mended: launcher submit {name}"
-    elif (link := chain.blocking) and chain.waiting:
-        yield f"  waits for {reference(link.run)}, {link.words}, and is submitted by itself once that is complete"
+    elif link and link.lets_begin and (status.state is RunState.FAILED or not chain.waiting):
+        yield f"  comes after {reference(link.run)}, {link.words}, and does not have to wait for it"
+    elif link and chain.waiting:
+        yield f"  waits for {reference(link.run)}, {link.words}, and is submitted by itself {link.turn}"
     elif chain.goes_on:
         yield "  all runs before it are complete, and the last one's end submits it"
     elif chain.waiting:
         yield f"  all runs before it are complete, and nobody has submitted it; do: launcher submit {name}"
-    elif link:
-        to_do = f"to have it submitted once that is complete: launcher submit {name}"
+    elif link and not chain.outdated:
+        to_do = f"to have it submitted {link.turn}: launcher submit {name}"
         yield f"  comes after {reference(link.run)}, {link.words}; {to_do}"
 
 

@@ -31,7 +31,15 @@ def brief_line(status: Status | CompleteRun) -> str:
     parts = [*_samples(status, status), *filter(None, [status.beyond_samples])]
     if shards := status.count(ShardState.FAILED):
         parts.append(f"{counted(shards, 'shard')} failed")
-    return ", ".join([*parts, *_pace(status)])
+    return ", ".join([*parts, *_pace(status), *_awaited(status)])
+
+
+def _awaited(status: Status | CompleteRun) -> list[str]:
+    """For which run one waits that is not at work; one that has failed waits for a person."""
+    if isinstance(status, CompleteRun) or status.state in (RunState.RUNNING, RunState.COMPLETE, RunState.FAILED):
+        return []
+    link = status.chain.blocking if status.chain.waiting else None
+    return [f"waits for {on_one_line(reference(link.run))}"] if link else []
 
 
 def _pace(status: Status | CompleteRun) -> list[str]:
@@ -91,11 +99,11 @@ def status_lines(
 
 def _step(status: Status) -> str:
     """The command that goes on with a run, or with the one that it waits for."""
-    name, blocking = reference(status.run), status.chain.blocking
-    if status.chain.goes_on:
+    name, barrier = reference(status.run), status.chain.barrier
+    if status.chain.goes_on and (barrier or status.state is not RunState.FAILED):
         return f"status {name} --watch"
-    if blocking and status.state is not RunState.RUNNING:
-        return _step(blocking.status) if blocking.status else f"plan ITS-CONFIG (of {reference(blocking.run)})"
+    if barrier and status.state is not RunState.RUNNING:
+        return _step(barrier.status) if barrier.status else f"plan ITS-CONFIG (of {reference(barrier.run)})"
     match status.state:
         case _ if status.finalizer and status.finalizer.is_nobody:
             return f"run {name}"

@@ -14,7 +14,7 @@ from launcher.runs.failures import group
 from launcher.runs.result_place import result_places
 from launcher.runs.shard_states import ShardReader, Shards
 from launcher.runs.submissions import SubmissionState, read_submissions
-from launcher.status.chain import Chain
+from launcher.status.chain import Chain, Link
 from launcher.status.counted import counted
 from launcher.status.finalizer import find_finalizer
 from launcher.status.gathered import is_gathered
@@ -60,7 +60,7 @@ class StatusReader:
         is_done = shards.count(ShardState.DONE) == len(shards)
         missing_results = [one for one in results if not (is_done and is_gathered(self.plan, one, shards))]
         in_place = bool(missing_results) and is_done and _is_kept_in_place(newest)
-        chain = Chain.read(self.run, self.plan, self._read_other)
+        chain = Chain.read(self.run, self.plan, shards.owners, self._read_other)
         is_complete = (in_place or not missing_results) and not chain.outdated
         rate = rate_of(shards, newest) if newest else None
         missing = self.plan.rows - shards.closed.count
@@ -74,7 +74,7 @@ class StatusReader:
             failed=shards.failed,
             shards=shards,
             rate=rate,
-            eta=missing / rate if rate and at_work and is_steady(shards, newest) else None,
+            eta=_not_before(chain.source, missing / rate if rate and at_work and is_steady(shards, newest) else None),
             groups=tuple(group(shards.failures())),
             submissions=tuple(submissions),
             results=tuple(one.shown for one in results),
@@ -107,6 +107,14 @@ class StatusReader:
             there = is_file(run.plan)
             self._others[run] = StatusReader(run, self._below, self._others).read() if there else None
         return self._others[run]
+
+
+def _not_before(source: Link | None, eta: float | None) -> float | None:
+    """Seconds that are left: a run that takes the samples of another one is not done before that is."""
+    other = source.status if source else None
+    if eta is None or other is None or not other.missing:
+        return eta
+    return None if other.eta is None else max(eta, other.eta)
 
 
 def _run_state(submissions: Sequence[SubmissionState], shards: Shards, *, is_complete: bool) -> RunState:

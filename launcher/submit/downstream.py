@@ -131,7 +131,8 @@ def _begin(run: RunDir, waiting: Waiting) -> None:
         return  # the last one of several starts it; or it waits for the run that this one is a copy of
     config = config_from_mapping(waiting.config, config_path(plan), profiles=waiting.profiles)
     planned = go_on(run, plan, config)
-    selection = select_rows(run, planned.plan)
+    upstream = Upstream.of(planned.plan)
+    selection = select_rows(run, planned.plan, failed=not (upstream and upstream.overlaps))
     if selection.rows:
         for made in submit(run, config, selection, options=waiting.options):
             print(f"{run.path}: submission {made.number}: {choose_executor(made.executor).place(made)}", flush=True)

@@ -62,7 +62,7 @@ class Started:
         run, link, name = self.run, self.waits_for, reference(self.run)
         return [
             f"run directory: {run.path.absolute()}",
-            f"it waits for {reference(link.run)}, {link.words}, and is submitted by itself once that is complete",
+            f"it waits for {reference(link.run)}, {link.words}, and is submitted by itself {link.turn}",
             f"follow: launcher status {name} --watch",
         ]
 

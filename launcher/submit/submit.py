@@ -24,7 +24,8 @@ from launcher.config.settings import node_settings, result_settings
 from launcher.executors import Executor, choose_executor
 from launcher.plan.work import with_work
 from launcher.runs.cleaned import refuse_cleaned
-from launcher.runs.downstream import begin, hold
+from launcher.runs.downstream import begin, hold, how_it_waits
+from launcher.runs.downstream import forget as wait_no_more
 from launcher.runs.find import reference
 from launcher.runs.going_on import going_on
 from launcher.runs.shard_states import ShardReader, Shards
@@ -62,8 +63,11 @@ class Selection:
     is_first: bool = False
 
 
-def select_rows(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -> Selection:
-    """What is not done and in nobody's hands; of shards ``asked`` for, batches too that are damaged or with failed samples."""
+def select_rows(run: RunDir, plan: Plan, asked: Sequence[int] | None = None, *, failed: bool = True) -> Selection:
+    """What is not done and in nobody's hands; of shards ``asked`` for, batches too that are damaged or with failed samples.
+
+    ``failed``: those with failed samples, too, of shards that have failed by that.
+    """
     if asked is not None:
         refuse_cleaned(run)
     table = plan.table
@@ -75,7 +79,7 @@ def select_rows(run: RunDir, plan: Plan, asked: Sequence[int] | None = None) -> 
     wanted = Spans([(0, len(table))]) if asked is None else Spans.of_numbers(asked)
     done = states.in_state(ShardState.DONE)
     taken = _taken(table, active.values(), states.in_state(ShardState.RUNNING))
-    rows = _worth_doing(run, plan, states, wanted, redo=asked is not None) - taken
+    rows = _worth_doing(run, plan, states, wanted, redo=asked is not None, failed=failed) - taken
     shards = table.shards_in(rows)
     running = (wanted if asked is not None else wanted - done) & table.shards_in(taken) - shards
     is_first = not states.closed and not taken
@@ -95,11 +99,11 @@ def _taken(table: ShardTable, active: Iterable[SubmissionState], running: Spans)
     return held | table.rows_of((running - table.shards_in(held)).numbers)
 
 
-def _worth_doing(run: RunDir, plan: Plan, states: Shards, wanted: Spans, *, redo: bool) -> Spans:
+def _worth_doing(run: RunDir, plan: Plan, states: Shards, wanted: Spans, *, redo: bool, failed: bool) -> Spans:
     """Of the wanted shards, the rows that are not done, and what has to be done again; ``redo``: all that is worth it."""
     rows, closed = plan.table.rows_of(wanted.numbers), states.closed
-    failed = states.in_state(ShardState.FAILED) & wanted
-    again = _spoilt(run, plan, failed & plan.table.whole_shards(closed)) | rows & _stale(run, plan)
+    bad = states.in_state(ShardState.FAILED) & wanted & plan.table.whole_shards(closed) if failed else Spans()
+    again = _spoilt(run, plan, bad) | rows & _stale(run, plan)
     return rows - closed | again | (_worth_redoing(run, plan, rows & closed) if redo else Spans())
 
 
@@ -142,11 +146,11 @@ def submit(
     """
     if not selection.rows:
         raise RunError(nothing_to_do(run, selection))
-    is_after, awaited = bool(config.after or config.data.of_run), []
+    is_after, waited, awaited = bool(config.after or config.data.of_run), False, []
     if is_after:
         refuse_early(run)
         _refuse_unreadable(run)
-        awaited = unfinished(run, overlapping=True)
+        waited, awaited = how_it_waits(run, Plan.read(run.plan)) is not None, unfinished(run, overlapping=True)
     executor = choose_executor(config.executor)
     discard_planned(run)
     for number in selection.abandoned:
@@ -169,6 +173,8 @@ def submit(
     except InputError:
         if not Submission.read(run.submission(made.number)).job_ids:  # refused as a whole: there is nothing to follow
             withdraw(run, made.number)
+            if not waited:  # nor is it to be tried again by others
+                wait_no_more(run, Plan.read(run.plan))
         raise
     if is_after and not awaited:
         begin(run, Plan.read(run.plan))

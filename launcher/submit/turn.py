@@ -31,7 +31,7 @@ def refuse_early(run: RunDir) -> None:
         name, before = reference(run), reference(link.run)
         raise RunError(
             f"{run.path}: comes after {before}, {link.words}: `launcher status {name}` shows what to do about that; "
-            f"`launcher submit {name}` has it submitted once that is complete"
+            f"`launcher submit {name}` has it submitted {link.turn}"
         )
 
 

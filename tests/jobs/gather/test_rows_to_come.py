@@ -10,7 +10,8 @@ import pytest
 
 from jobs.gather import upstream_rows
 from jobs.gather.upstream_rows import UpstreamRows
-from jobs.storage.attempts import Attempts
+from jobs.storage.attempts import Attempt, Attempts
+from jobs.storage.layouts import recall
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
 from jobs.storage.upstreams import ROW
@@ -60,9 +61,14 @@ def test_what_its_attempts_do_on_is_read(run: RunDir) -> None:
 def test_what_is_known_is_not_looked_for_again(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     do(run, "0-23")
     rows = UpstreamRows(upstream_of(run))
-    looks: list[None] = []
+    looks: list[Attempts] = []
     read = Attempts.read
-    monkeypatch.setattr(Attempts, "read", lambda self: (looks.append(None), read(self))[1])
+
+    def look(self: Attempts) -> list[Attempt]:
+        looks.append(self)
+        return read(self)
+
+    monkeypatch.setattr(Attempts, "read", look)
     for start in range(0, 24, 2):
         labels(rows, start, start + 2)
     assert not looks
@@ -106,7 +112,6 @@ def test_outputs_that_come_to_be_while_it_looks_are_those_of_what_it_found(
         do(run, "0-3")
         return layout
 
-    recall = upstream_rows.recall
     monkeypatch.setattr(upstream_rows, "recall", seen_late)
     rows = UpstreamRows(upstream_of(run))
     monkeypatch.undo()
@@ -116,7 +121,9 @@ def test_outputs_that_come_to_be_while_it_looks_are_those_of_what_it_found(
 def test_an_output_that_it_does_not_have_is_told_once_it_has_some(run: RunDir) -> None:
     rows = UpstreamRows(upstream_of(run, outputs=("why",)))
     do(run, "0-3")
-    with pytest.raises(OSError, match=r"run first has no output 'why' \(data\.manifest\.outputs\)"):
+    with pytest.raises(
+        OSError, match=r"no output 'why' \(data\.manifest\.outputs\); it has .*label.*\. Correct the config"
+    ):
         labels(rows, 0, 4)
 
 
@@ -150,3 +157,9 @@ def test_of_rows_that_follow_only_those_that_are_there_are_looked_up(run: RunDir
     rows = UpstreamRows(upstream_of(run))
     assert labels(rows, 0, 4) == [0, 1, 2, 3]
     assert labels(rows, 8, 12) == [8, 9, 10, 11]
+
+
+def test_rows_between_those_that_are_asked_for_need_not_be_there(run: RunDir) -> None:
+    do(run, "0-3,8-11")
+    rows = UpstreamRows(upstream_of(run))
+    assert list(map(int, rows.values(batch([1, 3, 8, 10]))["label"])) == [1, 3, 8, 10]

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from jobs.errors import RunError
 from jobs.gather import upstream_rows
 from jobs.gather.upstream_rows import UpstreamRows, find
+from jobs.kinds import SampleFailureKind
 from jobs.storage.plans import Plan
+from jobs.storage.records import Commit, FailedSample
 from jobs.storage.rundir import RunDir
 from jobs.storage.samples import Samples
 from jobs.storage.spans import Spans
@@ -105,6 +107,16 @@ def test_samples_that_failed_there_fail_here_where_they_are_kept(run: RunDir, tm
     assert sorted(found) == [16, 17]
     assert str(found[16]) == "failed in first: LOAD: cannot read sample 16: ☠"
     assert samples_of(tmp_path, upstream_of(run), [0]).unreadable(0, 1) == {}
+
+
+def test_one_that_failed_before_is_told_where_it_did_first(tmp_path: Path) -> None:
+    run = build_plan(tmp_path / "second", (0, 8))
+    why = "FailedUpstreamError: failed in first: LOAD: no such file"
+    writer = AttemptWriter(run)
+    writer.record(Commit(0, 8, (), tuple(FailedSample(row, SampleFailureKind.LOAD, why, 1) for row in range(8))))
+    writer.end()
+    samples = samples_of(tmp_path, upstream_of(run, keeps_failed=True), list(range(8)))
+    assert str(samples.unreadable(0, 8)[3]) == "failed in first: LOAD: no such file"
 
 
 def test_a_damaged_block_is_no_samples_fault(tmp_path: Path) -> None:

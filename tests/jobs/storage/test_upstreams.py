@@ -7,6 +7,7 @@ import pytest
 
 from jobs.errors import RunError
 from jobs.kinds import EndReason
+from jobs.storage.attempts import Attempts, owners
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans
@@ -98,7 +99,7 @@ def test_what_a_run_is_made_of_that_is_stale_itself_is_told_by_it(
     again(first, "0-3")
     assert upstream.change(third) == "run first has computed 4 samples again since run second took them from it"
     assert "What is made of that comes first: launcher status " in ways_on(
-        third, "third", Plan.read(third.plan), upstream
+        "third", Plan.read(third.plan), upstream, Spans()
     )
 
 
@@ -174,3 +175,14 @@ def test_a_plan_has_what_was_said(first: RunDir, second: RunDir) -> None:
     for upstream in (upstream_of(first), upstream_of(first, overlaps=False), upstream_of(first, kept="x")):
         change_plan(second, manifest={"fingerprint": "", "upstream": upstream.to_json()})
         assert Upstream.of(Plan.read(second.plan)) == upstream
+
+
+def test_what_is_known_of_both_runs_need_not_be_read_again(first: RunDir, second: RunDir) -> None:
+    do(first, "0-23")
+    take(second, "0-15")
+    again(first, "8-19")
+    made, known = (owners(Attempts(run).read()) for run in (second, first))
+    upstream = upstream_of(first)
+    assert upstream.stale(second, made, known) == upstream.stale(second) == Spans([(8, 16)])
+    assert upstream.stale(second, made, []) == Spans()
+    assert upstream.change(second, stale=Spans()) is None

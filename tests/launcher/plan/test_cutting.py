@@ -12,7 +12,6 @@ from jobs.storage.plans import Plan
 from jobs.storage.records import JobSpec, Part
 from jobs.storage.spans import Range, Spans
 from jobs.storage.submission import NodeSettings, Resources, Submission
-from jobs.storage.upstreams import Upstream
 from launcher.plan.cutting import assign, cut, share_out
 
 relaxed = settings(deadline=None)  # a loaded machine is no failure
@@ -165,17 +164,14 @@ def test_the_order_is_that_of_the_submissions_config() -> None:
 def test_what_comes_from_a_run_that_goes_on_is_cut_finer_but_not_without_end(
     tasks: int, nodes: int | None, ranges: int
 ) -> None:
-    upstream = Upstream("/runs/first", None, (), keeps_failed=True, seal="s", overlaps=True)
-    plan = replace(plan_of([0, 100_000], 10), manifest={"upstream": upstream.to_json()})
-    made = assign(plan, submission(0, nodes), Spans([(0, plan.rows)]), tasks)
+    plan = plan_of([0, 100_000], 10)
+    made = assign(plan, submission(0, nodes), Spans([(0, plan.rows)]), tasks, to_come=True)
     assert (made.tasks, len(made.ranges)) == (tasks, ranges)
     assert_covers(plan, made.rows, made.ranges)
 
 
 def test_it_is_cut_no_finer_than_into_batches() -> None:
-    upstream = Upstream("/runs/first", None, (), keeps_failed=True, seal="s", overlaps=True)
-    plan = replace(plan_of([0, 50], 10), manifest={"upstream": upstream.to_json()})
-    made = assign(plan, submission(0, None), Spans([(0, 50)]), 8)
+    made = assign(plan_of([0, 50], 10), submission(0, None), Spans([(0, 50)]), 8, to_come=True)
     assert (made.tasks, made.ranges) == (5, ((0, 10), (10, 20), (20, 30), (30, 40), (40, 50)))
 
 

@@ -99,6 +99,15 @@ def test_they_are_kept_where_that_is_chosen(tmp_path: Path) -> None:
     assert upstream.keeps_failed
 
 
+def test_a_plan_says_what_is_read_in_the_other_run_and_what_may_fail_there_and_not_here(tmp_path: Path) -> None:
+    write_both(tmp_path, {"failed": "keep"})
+    done("plan", "first.yaml")
+    said = done("plan", "second.yaml", "--set", "node.max_failed_samples=2", "--set", "name=strict")
+    assert "x: int64, id: string, upstream_row: int64, text: in run first, vector: in run first" in said
+    assert "samples that fail in first fail here too: node.max_failed_samples is 2 here, and 1.0 there" in said
+    assert "fail here too" not in done("plan", "second.yaml")
+
+
 def test_ids_go_on_from_run_to_run(tmp_path: Path) -> None:
     write_both(tmp_path)
     write_run(tmp_path, "third", {"run": "second"}, executor="instant")

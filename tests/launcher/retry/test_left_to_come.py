@@ -88,6 +88,22 @@ def test_what_has_come_since_they_left_costs_no_attempt(first: RunDir, second: R
     assert failures(second) == {}
 
 
+def test_what_has_come_of_a_batch_waits_for_the_rest_of_it(tmp_path: Path, first: RunDir) -> None:
+    second = with_halves(build_downstream(tmp_path, upstream_of(first), batch_size=16))
+    do(first, "0-23,32-55")
+    take(second, "0-15")
+    take(second, "", worker=1)
+    assert followed(second) == {"32-47": 1}
+
+
+def test_of_a_run_that_has_grown_nothing_more_is_to_come(tmp_path: Path, first: RunDir) -> None:
+    second = with_halves(build_downstream(tmp_path, upstream_of(first), rows=40), 40)
+    do(first, "0-15")
+    take(second, "0-15")
+    take(second, "", worker=1)
+    assert end(second) == []
+
+
 def test_it_costs_one_where_nothing_was_done_so_that_it_ends(first: RunDir, second: RunDir) -> None:
     do(first, "40-47")
     take(second, "")

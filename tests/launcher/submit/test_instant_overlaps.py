@@ -2,19 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from jobs.errors import InputError
 from jobs.kinds import EndReason, FailureKind, RunState
 from jobs.node.supervisor.attempt_start import new_name
-from jobs.storage.attempts import Attempts
+from jobs.storage.attempts import Attempts, owners
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
+from jobs.storage.seals import by_submission
 from jobs.storage.spans import Spans, union
 from jobs.storage.submission import Resources, Submission
-from jobs.storage.upstreams import Upstream, rows_done
+from jobs.storage.upstreams import Upstream
 from launcher.config.config import Config, load_config
 from launcher.config.settings import RetrySettings
 from launcher.executors import EXECUTORS, Registered
@@ -41,12 +42,13 @@ OPEN = 18
 class GatedExecutor(InstantExecutor):
     """Runs that are ``held`` do some rows, and go on until ``let_go``; of others that overlap what is there is done.
 
-    ``options`` are what this shell says of a scheduler; ``failing`` runs fail.
+    ``options`` are what this shell says of a scheduler; ``failing`` runs fail, and of all but the first ``bad`` samples.
     """
 
     name = "gated"
     held: ClassVar[set[str]] = set()
     failing: ClassVar[set[str]] = set()
+    bad: ClassVar[set[int]] = set()
     options: ClassVar[Mapping[str, str]] = {}
 
     def resources(self, config: Config) -> Resources:
@@ -63,13 +65,13 @@ def work(run: RunDir, number: int, until: int | None = None) -> None:
     plan, submission = Plan.read(run.plan), Submission.read(run.submission(number))
     upstream, rows, taken = Upstream.of(plan), submission.work(plan.table), {}
     if upstream and upstream.overlaps:
-        first = Plan.read(upstream.directory.plan)
-        done = rows_done(first.results[0], Attempts(upstream.directory).read())
+        done = by_submission(Plan.read(upstream.directory.plan).results[0], owners(Attempts(upstream.directory).read()))
         rows = rows & union(done.values())
         taken = {number: some & rows for number, some in done.items()}
     writer = AttemptWriter(run, number, name=new_name(number, 0))
     failed = run.name in GatedExecutor.failing
-    writer.commit_all(Spans() if failed else rows if until is None else rows.within(0, until), everything)
+    bad = GatedExecutor.bad if upstream else ()
+    writer.commit_all(Spans() if failed else rows if until is None else rows.within(0, until), everything, bad)
     if until is not None:
         writer.beat(taken=taken)
         writer.close()
@@ -87,6 +89,7 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(GatedExecutor, "held", {"first"})
     monkeypatch.setattr(GatedExecutor, "failing", set())
+    monkeypatch.setattr(GatedExecutor, "bad", set())
     monkeypatch.setattr(GatedExecutor, "options", {})
     write(tmp_path, "first", write_rows(tmp_path, ROWS))
     write(tmp_path, "second", taken("first"))
@@ -98,7 +101,7 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         del EXECUTORS["gated"]
 
 
-def write(folder: Path, name: str, manifest: object, **sections: object) -> None:
+def write(folder: Path, name: str, manifest: object, **sections: Any) -> None:
     write_run(folder, name, manifest, executor="gated", **sections)
 
 
@@ -229,6 +232,32 @@ def test_one_that_fails_when_the_other_is_complete_is_not_started_again_by_its_o
     assert run_of("second").submission_numbers() == [1, 2]
 
 
+def test_samples_that_failed_are_tried_again_by_a_person_and_not_by_the_other_ones_end(tmp_path: Path) -> None:
+    """What is made of their batches would be outdated, one run after the other, for nothing."""
+    write(tmp_path, "second", taken("first"), node={"max_failed_samples": 0})
+    GatedExecutor.bad.add(3)
+    done("submit", "first.yaml", "second.yaml")
+    assert states("second") == ["failed"]
+    let_go()
+    second = run_of("second")
+    assert (states("second"), ok("second")) == (["failed"], ROWS - 1)
+    assert str(Submission.read(second.submission(2)).rows) == f"{OPEN}-{ROWS - 1}"
+    GatedExecutor.bad.clear()
+    done("rerun", "second")
+    assert states("second") == ["complete"]
+    assert str(Submission.read(second.submission(3)).rows) == "0-3"
+
+
+def test_one_that_is_extended_says_what_is_made_of_it(tmp_path: Path) -> None:
+    GatedExecutor.held.clear()
+    done("submit", "first.yaml", "second.yaml")
+    done("plan", "third.yaml")
+    write_rows(tmp_path, ROWS + 1)
+    said = done("extend", "first")
+    assert "made of what it had, and outdated now: second; what to do there: launcher status second" in said
+    assert "outdated now" not in done("extend", "first")
+
+
 def test_a_cancelled_one_waits_no_more_and_holds_what_it_has_begun_with() -> None:
     done("submit", "first.yaml", "second.yaml")
     said = done("cancel", "second")
@@ -283,6 +312,32 @@ def test_where_no_note_can_be_left_nothing_is_begun(monkeypatch: pytest.MonkeyPa
         submit(run, config, select_rows(run, Plan.read(run.plan)))
     assert run.submission_numbers() == []
     assert states("second") == ["planned"]
+
+
+def refuse(self: GatedExecutor, run: RunDir, submissions: Sequence[Submission], *, attached: bool) -> None:
+    raise InputError("no such partition")
+
+
+def test_what_is_refused_is_not_tried_again_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    done("submit", "first.yaml")
+    monkeypatch.setattr(GatedExecutor, "start", refuse)
+    code, said = command("submit", "second.yaml")
+    assert (code, "no such partition" in said) == (2, True)
+    assert not waits("second")
+    assert run_of("second").submission_numbers() == []
+
+
+def test_unless_it_waited_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    done("plan", "first.yaml")
+    done("submit", "second.yaml")
+    done("submit", "first.yaml")
+    done("cancel", "second")
+    done("submit", "second")
+    monkeypatch.setattr(GatedExecutor, "start", refuse)
+    start_overlapping(run_of("first"))
+    known = read_note(note_path(run_of("first"), run_of("second")))
+    assert known
+    assert known.problem == "no such partition"
 
 
 def test_a_note_is_written_over_by_a_later_one() -> None:

@@ -108,6 +108,7 @@ def test_it_takes_what_is_done_while_the_other_goes_on() -> None:
     wait_until(lambda: how_it_waits(run, Plan.read(run.plan)) is None)
 
 
+@pytest.mark.thorough
 def test_one_that_waits_begins_with_the_other(tmp_path: Path) -> None:
     """And whoever comes after that, too."""
     write_run(tmp_path, "third", taken("second", "z"), "tests.example_jobs.toy_jobs:Everything")
@@ -129,7 +130,7 @@ def test_it_does_not_wait_for_one_that_was_cancelled_and_goes_on_when_that_does(
     assert found.state is RunState.INCOMPLETE
     assert not found.groups
     said = shown("second")
-    assert "  waits for first, which was cancelled, and is submitted by itself once that is complete" in said
+    assert "  waits for first, which was cancelled, and is submitted by itself once that goes on" in said
     assert said.splitlines()[-1] == "next: launcher rerun first"
     go()
     done("rerun", "first")
@@ -138,6 +139,7 @@ def test_it_does_not_wait_for_one_that_was_cancelled_and_goes_on_when_that_does(
     assert times_done("second").max() == 1
 
 
+@pytest.mark.thorough
 def test_what_its_end_finds_undone_costs_no_attempt(tmp_path: Path) -> None:
     """The other run was completed by others after its array tasks had left."""
     write_run(tmp_path, "second", taken("first"), TAKE, retry={"attempts": 1})
@@ -150,6 +152,7 @@ def test_what_its_end_finds_undone_costs_no_attempt(tmp_path: Path) -> None:
     assert_right()
 
 
+@pytest.mark.thorough
 def test_samples_that_failed_there_fail_here() -> None:
     Path("bad").write_text("3 30")
     done("submit", "first.yaml", "second.yaml")
@@ -183,6 +186,7 @@ def test_what_is_made_of_samples_that_were_done_again_is_told_and_done_again_alo
     assert times_done("second").sum() == ROWS + 8
 
 
+@pytest.mark.thorough
 def test_results_can_be_kept_all_the_same() -> None:
     Path("bad").write_text("3")
     go()
@@ -200,6 +204,7 @@ def test_results_can_be_kept_all_the_same() -> None:
     assert "outdated: run first was computed again since this run was planned" in shown("second")
 
 
+@pytest.mark.thorough
 def test_one_that_is_planned_anew_is_another() -> None:
     go()
     done("submit", "first.yaml", "second.yaml")
@@ -233,6 +238,7 @@ def test_a_plan_that_says_false_is_that_of_one_that_says_nothing(tmp_path: Path)
     assert Plan.read(run.plan) == before
 
 
+@pytest.mark.thorough
 def test_an_output_that_it_does_not_have_is_told_once_it_has_some(tmp_path: Path) -> None:
     write_run(tmp_path, "second", taken("first", "why"), TAKE)
     done("submit", "first.yaml", "second.yaml")
@@ -252,6 +258,7 @@ def test_nothing_is_tried_of_samples_that_are_not_there() -> None:
     assert "run first has not done rows 0-2 yet" in said
 
 
+@pytest.mark.thorough
 def test_what_was_taken_is_told_by_submission() -> None:
     go()
     done("submit", "first.yaml", "second.yaml")
@@ -264,6 +271,7 @@ def test_what_was_taken_is_told_by_submission() -> None:
     assert upstream.to_come() == Spans()
 
 
+@pytest.mark.thorough
 def test_the_document_says_what_it_waits_for() -> None:
     done("submit", "first.yaml", "second.yaml")
     wait_until(lambda: status("second").ok == OPEN)

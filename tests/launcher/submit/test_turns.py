@@ -140,7 +140,7 @@ def test_of_several_before_it_the_last_one_starts_it(tmp_path: Path) -> None:
 def test_who_waits_for_a_cancelled_run_is_told_and_waits_on() -> None:
     done("submit", "second.yaml")
     said = done("cancel", "first")
-    assert "these wait until first is complete, or until they are cancelled too: second" in said
+    assert "these wait for first, unless they are cancelled too: second" in said
     done("submit", "first")
     assert state("second") == "complete"
 

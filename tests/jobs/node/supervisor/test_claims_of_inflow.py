@@ -2,13 +2,15 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from jobs.kinds import EndReason
+from jobs.node.supervisor import inflow
 from jobs.node.supervisor.claimer import Claimer
+from jobs.node.supervisor.inflow import Inflow
 from jobs.storage.claims import Claim, ClaimFolder
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
@@ -28,6 +30,12 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture(autouse=True)
+def looks_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However loaded the machine is, the next look comes when it is due."""
+    monkeypatch.setattr(inflow, "time", SimpleNamespace(monotonic=lambda: 0.0))
 
 
 @pytest.fixture
@@ -109,7 +117,7 @@ def test_what_one_that_is_over_has_left_is_taken_over(first: RunDir, second: Run
 
 def test_it_leaves_when_nothing_more_is_to_come(first: RunDir, second: RunDir, clock: Clock) -> None:
     mine = claimer(second, clock)
-    do(first, "0-7")
+    do(first, "0-7").end()
     assert mine.next(0.0, 1.0) == Claim(0, 1, ME, 0, 8)
     with AttemptWriter(second, name=ME) as own:
         own.commit_all(Spans([(0, 8)]))
@@ -164,17 +172,13 @@ def test_rows_that_were_done_again_are_those_of_a_new_submission(first: RunDir, 
 # --- a chain, simulated
 
 
-@dataclass
-class SeenInflow:
+class SeenInflow(Inflow):
     """What workers of one world see of another one that has been, as of their time."""
 
-    of: World
-    to: World
-    done: list[tuple[float, Spans]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        beats = sorted((time, name, beat.done) for name, seen in self.of.beaten.items() for time, beat in seen)
-        last, self.done = dict[str, Spans](), []
+    def __init__(self, of: World, to: World) -> None:
+        self.to = to
+        beats = sorted((time, name, beat.done) for name, seen in of.beaten.items() for time, beat in seen)
+        last, self.done = dict[str, Spans](), list[tuple[float, Spans]]()
         for time, name, rows in beats:
             last[name] = rows
             self.done.append((time, union(last.values())))

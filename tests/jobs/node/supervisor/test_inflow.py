@@ -42,6 +42,12 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(autouse=True)
+def looks_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However loaded the machine is, the next look comes when it is due."""
+    monkeypatch.setattr(inflow, "time", SimpleNamespace(monotonic=lambda: 0.0))
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -186,6 +192,32 @@ def test_of_its_end_nothing_is_known_before_its_last_beats_are(run: RunDir, cloc
     assert found.wait == LOOK
     later(clock)
     assert found.has(0, 4)
+    assert found.wait is None
+
+
+def test_the_last_words_of_attempts_are_waited_for_a_while_where_a_submission_ends_first(
+    run: RunDir, clock: Clock
+) -> None:
+    """As one that is cancelled does, or whose node has died."""
+    writer = do(run, "0-3")
+    end_submission(run)
+    found = watch(run, clock)
+    assert not found.has(0, 8)
+    assert found.wait == LOOK
+    writer.commit(4, 8)
+    writer.end()
+    later(clock)
+    assert found.has(0, 8)
+    assert found.wait is None
+
+
+def test_but_not_for_long(run: RunDir, clock: Clock) -> None:
+    do(run, "0-3")
+    end_submission(run)
+    found = watch(run, clock)
+    assert not found.has(0, 8)
+    later(clock, 60.0)
+    assert not found.has(0, 8)
     assert found.wait is None
 
 
