@@ -16,7 +16,7 @@ from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.upstreams import Upstream
 from launcher.executors import choose_executor
-from launcher.runs.downstream import Waiting, forget, note_path, notes_of, read_note
+from launcher.runs.downstream import Waiting, forget, how_it_waits, note_path, notes_of, read_note
 from launcher.runs.submissions import Outcome
 from launcher.status.chain import Link
 from launcher.status.reader import StatusReader
@@ -31,11 +31,13 @@ _CONFLICTS = 2
 
 def wait(run: RunDir, config: Config) -> Link | None:
     """Has a run started once those before it are complete; returns the one that it waits for, None where they are now."""
+    plan = Plan.read(run.plan)
+    waited = how_it_waits(run, plan) is not None
     for before in unfinished(run):
         note(run, config, before)
     link = blocking(run)  # it may have ended before it could see that somebody waits
-    if link is None and not unfinished(run):
-        forget(run, Plan.read(run.plan))
+    if link is None and not (waited and unfinished(run)):  # one that is at work may wait for the rest
+        forget(run, plan)
     return link
 
 
