@@ -134,11 +134,11 @@ class Chain:
             return False
         return before.state is RunState.RUNNING or before.chain.goes_on
 
-    def add_to(self, document: "ChainDocument") -> None:
-        """What `status --json` has of it; nothing for a run that comes after none."""
+    def add_to(self, document: "ChainDocument", *, is_running: bool) -> None:
+        """What `status --json` has of it; nothing for a run that comes after none. One that overlaps may be running."""
         if self.links:
             document["after"] = [link.to_json() for link in self.links]
-        if self.blocking:
+        if self.blocking and not (is_running and self.source):
             document["blocked_by"] = str(self.blocking.run.path)
         if self.waiting:
             document["waits"] = {"problem": self.waiting.problem or None}

@@ -237,7 +237,7 @@ class Status:
             document["queue"] = [{"state": state, "reason": reason, "entries": n} for (state, reason), n in queue]
         if self.manifests:
             document["manifests"] = [manifest.to_json() for manifest in self.manifests]
-        self.chain.add_to(document)
+        self.chain.add_to(document, is_running=self.state is RunState.RUNNING)
         if self.in_place:
             document["in_place"] = True
         if self.is_cleaned:
