@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import ConflictError, LauncherError
 from jobs.kinds import RunState
-from jobs.storage.files import is_file, is_there
+from jobs.storage.files import exists, is_file, is_there
 from jobs.storage.plans import Plan
 from jobs.storage.rundir import RunDir
 from jobs.storage.upstreams import Upstream
 from launcher.executors import choose_executor
-from launcher.runs.downstream import Waiting, forget, how_it_waits, note_path, notes_of, read_note
+from launcher.runs.downstream import Waiting, forget, note_path, notes_of, read_note
 from launcher.runs.submissions import Outcome
 from launcher.status.chain import Link
 from launcher.status.reader import StatusReader
@@ -31,13 +31,13 @@ _CONFLICTS = 2
 
 def wait(run: RunDir, config: Config) -> Link | None:
     """Has a run started once those before it are complete; returns the one that it waits for, None where they are now."""
-    plan = Plan.read(run.plan)
-    waited = how_it_waits(run, plan) is not None
-    for before in unfinished(run):
-        note(run, config, before)
+    before = unfinished(run)
+    is_known = any(exists(note_path(one, run)) for one in before)
+    for one in before:
+        note(run, config, one)
     link = blocking(run)  # it may have ended before it could see that somebody waits
-    if link is None and not (waited and unfinished(run)):  # one that is at work may wait for the rest
-        forget(run, plan)
+    if link is None and not (is_known and unfinished(run)):  # one that is at work may wait for the rest
+        forget(run, Plan.read(run.plan))
     return link
 
 
