@@ -66,10 +66,10 @@ def finished(*names: str) -> None:
     wait_until(lambda: all(state(name) not in (RunState.RUNNING, RunState.PLANNED) for name in names))
 
 
-def taken_all() -> None:
-    """Both are complete, and the second one waits for nothing more."""
-    finished("first", "second")
-    wait_until(lambda: status("second").chain.waiting is None)
+def waits_no_more(name: str) -> None:
+    """Its end has seen that nothing is left, which it does last."""
+    run = run_in(Path.cwd(), name)
+    wait_until(lambda: how_it_waits(run, Plan.read(run.plan)) is None)
 
 
 def values(name: str, output: str) -> np.ndarray:
@@ -103,8 +103,7 @@ def test_it_takes_what_is_done_while_the_other_goes_on() -> None:
     assert_right()
     assert times_done("second").max() == 1
     assert len(status("second").submissions) == 1
-    run = run_in(Path.cwd(), "second")
-    wait_until(lambda: how_it_waits(run, Plan.read(run.plan)) is None)
+    waits_no_more("second")
 
 
 @pytest.mark.thorough
@@ -169,7 +168,8 @@ def test_what_is_made_of_samples_that_were_done_again_is_told_and_done_again_alo
     Path("bad").write_text("3 30")
     go()
     done("submit", "first.yaml", "second.yaml")
-    taken_all()
+    finished("first", "second")
+    waits_no_more("second")
     Path("bad").write_text("")
     done("rerun", "first", "--shards", "0-3")
     finished("first")
@@ -190,7 +190,8 @@ def test_results_can_be_kept_all_the_same() -> None:
     Path("bad").write_text("3")
     go()
     done("submit", "first.yaml", "second.yaml")
-    taken_all()
+    finished("first", "second")
+    waits_no_more("second")
     done("rerun", "first", "--shards", "0")
     finished("first")
     assert state("second") is RunState.INCOMPLETE
@@ -208,6 +209,7 @@ def test_one_that_is_planned_anew_is_another() -> None:
     go()
     done("submit", "first.yaml", "second.yaml")
     finished("first", "second")
+    waits_no_more("second")
     done("rerun", "first", "--fresh")
     finished("first")
     assert "outdated: run first was computed again since this run was planned" in shown("second")
