@@ -73,7 +73,8 @@ class Undone:
         """All undone rows that somebody is to do; those of shards that are ``given_up`` for that reason, whoever had them."""
         ours = self.plan.table.rows_of(given_up)
         if again := self.again & self.submission.work(self.plan.table) - self.rows - ours:
-            yield Left(self.plan.table.whole_batches(again), 0, None, True)
+            is_first = self.submission.resources.continues is None  # later it costs an attempt: this has to end
+            yield Left(self.plan.table.whole_batches(again), 0, None, is_first)
         for rows, index, attempt, is_claimed in self._held():
             for shard in self.plan.table.shards_in(rows & ours).numbers:
                 yield Left(rows & self.plan.table.rows_of([shard]), index, given_up[shard], False)

@@ -201,3 +201,27 @@ def test_a_submission_of_some_rows_is_followed_by_such(first: RunDir, second: Ru
     again = submit(first, 2, rows=Spans([(0, 4), (40, 44)]))
     do(first, "0-3,40-43", submission=again.number)
     assert set(followed(second)) == {"0-7"}
+
+
+def test_what_is_done_again_and_again_ends(first: RunDir, second: RunDir) -> None:
+    """Attempts that do not say what they have taken would follow each other for ever."""
+    do(first, "0-63")
+    take(second, "0-31")
+    take(second, "32-63", worker=1)
+    submit(first, 2, rows=Spans([(8, 16)]))
+    do(first, "8-15", submission=2)
+    (made,) = end(second)
+    for _ in range(5):
+        take(second, "8-15", submission=made.number, of=1)
+        following = finalize(
+            second,
+            Plan.read(second.plan),
+            made,
+            Ending(),
+            WithoutLimits(Terms(made.resources.attempt)),
+            RetrySettings(),
+        )
+        if not following:
+            return
+        (made,) = following
+    pytest.fail("it does not end")
