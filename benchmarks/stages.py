@@ -1,6 +1,6 @@
 """stages: a chain of two and of three runs, one after another and with stages that overlap, against the slowest stage alone.
 
-    python -m benchmarks.stages [--seconds 20] [--repetitions 3]
+    python -m benchmarks.stages [--seconds 20] [--repetitions 3] [--stages 1 2 3]
 
 Each stage is a run of two array tasks of the local executor, which needs ``seconds`` for its samples; work is sleep, so stages
 need no core of their own. What there is beside that is measured with it: start-up, claims, results.
@@ -70,7 +70,7 @@ def write_chain(folder: Path, stages: int, seconds: float, *, overlap: bool) -> 
 
 def measure(stages: int, seconds: float, *, overlap: bool) -> float:
     """Seconds from the submission of a chain to the result of its last run."""
-    with tempfile.TemporaryDirectory() as path:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as path:  # its last process may not have left yet
         folder = Path(path)
         names = write_chain(folder, stages, seconds, overlap=overlap)
         began = time.monotonic()
@@ -88,9 +88,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Chains whose stages overlap, and not.")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each stage")
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--stages", type=int, nargs="+", default=[1, 2, 3])
     options = parser.parse_args()
     print(machine())
-    for stages in (1, 2, 3):
+    for stages in options.stages:
         ways = (False, True) if stages > 1 else (False,)
         found: dict[bool, list[float]] = {way: [] for way in ways}
         for _ in range(options.repetitions):
