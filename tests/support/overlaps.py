@@ -2,9 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from jobs.kinds import EndReason
+from jobs.node.supervisor import inflow
 from jobs.storage.attempts import Attempts
 from jobs.storage.plans import Plan
 from jobs.storage.records import Part
@@ -17,6 +21,20 @@ from tests.support.builders import AttemptWriter, build_plan, change_plan
 PARTS = (Part("train", 0, 24), Part("test", 24, 64))
 ROWS = 64
 BATCH = 4
+
+
+class Clock:
+    """Goes on only when it is told to."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def reading_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However loaded the machine is, the next look at the other run comes when it is due."""
+    monkeypatch.setattr(inflow, "time", SimpleNamespace(monotonic=lambda: 0.0))
 
 
 def build_upstream(folder: Path, **plan: Any) -> RunDir:

@@ -3,12 +3,10 @@
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from jobs.kinds import EndReason
-from jobs.node.supervisor import inflow
 from jobs.node.supervisor.claimer import Claimer
 from jobs.node.supervisor.inflow import Inflow
 from jobs.storage.claims import Claim, ClaimFolder
@@ -17,25 +15,23 @@ from jobs.storage.rundir import RunDir
 from jobs.storage.spans import Spans, union
 from jobs.storage.submission import NodeSettings, Submission
 from tests.support.builders import AttemptWriter, submit
-from tests.support.overlaps import build_downstream, build_upstream, do, end_submission, upstream_of
+from tests.support.overlaps import (
+    Clock,
+    build_downstream,
+    build_upstream,
+    do,
+    end_submission,
+    reading_takes_no_time,
+    upstream_of,
+)
 from tests.support.simulated_workers import Fate, World
 
 ME = "0001-00000-00000000"
 
 
-class Clock:
-    """Goes on only when it is told to."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture(autouse=True)
 def looks_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However loaded the machine is, the next look comes when it is due."""
-    monkeypatch.setattr(inflow, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    reading_takes_no_time(monkeypatch)
 
 
 @pytest.fixture

@@ -22,10 +22,12 @@ from tests.support.builders import AttemptWriter, change_plan, submit
 from tests.support.overlaps import (
     PARTS,
     ROWS,
+    Clock,
     build_downstream,
     build_upstream,
     do,
     end_submission,
+    reading_takes_no_time,
     take,
     upstream_of,
 )
@@ -33,19 +35,9 @@ from tests.support.overlaps import (
 LOOK = 1.0
 
 
-class Clock:
-    """Goes on only when it is told to."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture(autouse=True)
 def looks_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However loaded the machine is, the next look comes when it is due."""
-    monkeypatch.setattr(inflow, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    reading_takes_no_time(monkeypatch)
 
 
 @pytest.fixture
