@@ -142,9 +142,8 @@ class Claimer:
         return self._whole(self._dice.choice(free)) if free else None
 
     def _free(self) -> list[int]:
-        return [
-            number for number, (start, stop) in enumerate(self._ranges) if start < stop and number not in self._begun
-        ]
+        ranges = enumerate(self._ranges)
+        return [number for number, (start, stop) in ranges if start < stop and number not in self._begun]
 
     def _of_another(self, pace: IdlePace) -> Claim | float | None:
         """The best of what others have left of some ranges; else how long to wait, or None: leave.

@@ -72,6 +72,13 @@ def waits_no_more(name: str) -> None:
     wait_until(lambda: how_it_waits(run, Plan.read(run.plan)) is None)
 
 
+def run_both() -> None:
+    go()
+    done("submit", "first.yaml", "second.yaml")
+    finished("first", "second")
+    waits_no_more("second")
+
+
 def values(name: str, output: str) -> np.ndarray:
     with results.open(run_in(Path.cwd(), name).path) as found:
         return np.asarray(found[output])
@@ -166,10 +173,7 @@ def test_samples_that_failed_there_fail_here() -> None:
 
 def test_what_is_made_of_samples_that_were_done_again_is_told_and_done_again_alone() -> None:
     Path("bad").write_text("3 30")
-    go()
-    done("submit", "first.yaml", "second.yaml")
-    finished("first", "second")
-    waits_no_more("second")
+    run_both()
     Path("bad").write_text("")
     done("rerun", "first", "--shards", "0-3")
     finished("first")
@@ -188,10 +192,7 @@ def test_what_is_made_of_samples_that_were_done_again_is_told_and_done_again_alo
 @pytest.mark.thorough
 def test_results_can_be_kept_all_the_same() -> None:
     Path("bad").write_text("3")
-    go()
-    done("submit", "first.yaml", "second.yaml")
-    finished("first", "second")
-    waits_no_more("second")
+    run_both()
     done("rerun", "first", "--shards", "0")
     finished("first")
     assert state("second") is RunState.INCOMPLETE
@@ -206,10 +207,7 @@ def test_results_can_be_kept_all_the_same() -> None:
 
 @pytest.mark.thorough
 def test_one_that_is_planned_anew_is_another() -> None:
-    go()
-    done("submit", "first.yaml", "second.yaml")
-    finished("first", "second")
-    waits_no_more("second")
+    run_both()
     done("rerun", "first", "--fresh")
     finished("first")
     assert "outdated: run first was computed again since this run was planned" in shown("second")
